@@ -1,0 +1,95 @@
+"""The decision: which candidates there were, why each stayed or fell, and in which order to try them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from litellm_plugin.errors import Verdict
+from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
+from litellm_plugin.routing.facts import FactValue, RequestFacts, RoutingScope
+
+
+class Exclusion(enum.StrEnum):
+    """Why a candidate is not eligible; the first that applies is kept."""
+
+    NOT_AUTHORIZED = "not_authorized"
+    NOT_CLEARED = "not_cleared"
+    ATTRIBUTE_MISSING = "attribute_missing"
+    CAPABILITY = "capability"
+    CONTEXT_WINDOW = "context_window"
+    LATENCY_CLASS = "latency_class"
+    UNAVAILABLE = "unavailable"
+    ALREADY_TRIED = "already_tried"
+
+    @property
+    def is_health(self) -> bool:
+        """Whether it may pass by itself: the endpoint is right, only not now."""
+        return self in {Exclusion.UNAVAILABLE, Exclusion.ALREADY_TRIED}
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One candidate as the decision saw it.
+
+    Attributes:
+        candidate: The candidate.
+        exclusion: The first filter it failed; None when it is eligible.
+        detail: What that filter missed, for example the attribute's name.
+        expected_cost_usd: Expected cost of this request there; None when a price is unknown.
+        rank: Its place in the plan, from 0; None when it is not in the plan.
+        statistics: What was measured of it, if anything.
+    """
+
+    candidate: Candidate
+    exclusion: Exclusion | None = None
+    detail: str = ""
+    expected_cost_usd: float | None = None
+    rank: int | None = None
+    statistics: EndpointStatistics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleMatch:
+    """Which rule picked the strategy, with the values that it saw.
+
+    Attributes:
+        name: The rule's name; `default` when none matched.
+        strategy: The strategy's name.
+        values: The facts that the rule's condition reads, with their values.
+        absent: For each rule passed over for it, the facts that it reads and that were absent.
+    """
+
+    name: str
+    strategy: str
+    values: Mapping[str, FactValue]
+    absent: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of one choice: a plan, or the verdict why there is none.
+
+    Attributes:
+        facts: The request as it was seen.
+        scope: What the permit opened.
+        assessments: Every candidate of the group, in the group's order.
+        rule: The rule that picked the strategy.
+        plan: The candidates in the order in which attempts take them; empty when denied.
+        verdict: Why the request ends here; None when there is a plan.
+        seed: What ties were broken with.
+    """
+
+    facts: RequestFacts
+    scope: RoutingScope
+    assessments: tuple[Assessment, ...]
+    rule: RuleMatch
+    plan: tuple[Candidate, ...]
+    verdict: Verdict | None
+    seed: int
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The first of the plan."""
+        return self.plan[0] if self.plan else None

@@ -1,0 +1,100 @@
+"""What is known of a request when it is routed: its own facts and the scope its permit opens."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+FactValue: TypeAlias = bool | int | float | str
+
+
+class CallType(enum.StrEnum):
+    """The kinds of call that carry a prompt and need a permit."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    MESSAGES = "messages"
+    RESPONSES = "responses"
+
+
+class Capability(enum.StrEnum):
+    """What a request may need of an endpoint; the names follow LiteLLM's `supports_*` keys."""
+
+    FUNCTION_CALLING = "function_calling"
+    VISION = "vision"
+    RESPONSE_SCHEMA = "response_schema"
+    AUDIO_INPUT = "audio_input"
+    PDF_INPUT = "pdf_input"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What rules, filters and strategies may know of a request; never its text.
+
+    Attributes:
+        model_group: The model name that was asked for.
+        call_type: Which published schema the body follows.
+        input_tokens: Estimated prompt tokens.
+        max_output_tokens: The limit the caller set, in tokens; None when none was set.
+        stream: Whether the answer is streamed.
+        needs: Capabilities without which the request cannot be served.
+    """
+
+    model_group: str
+    call_type: CallType
+    input_tokens: int
+    max_output_tokens: int | None = None
+    stream: bool = False
+    needs: frozenset[Capability] = frozenset()
+
+    def names(self) -> Mapping[str, FactValue]:
+        """The facts by the names that rules use; an absent fact has no entry."""
+        facts: dict[str, FactValue] = {
+            "request.model": self.model_group,
+            "request.call_type": str(self.call_type),
+            "request.input_tokens": self.input_tokens,
+            "request.stream": self.stream,
+            "request.tools": Capability.FUNCTION_CALLING in self.needs,
+            "request.images": Capability.VISION in self.needs,
+        }
+        if self.max_output_tokens is not None:
+            facts["request.max_output_tokens"] = self.max_output_tokens
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingScope:
+    """What a permit opens, without identity: routing cannot see subject or role.
+
+    Attributes:
+        request_id: The gateway's id of the request.
+        endpoints: The endpoint names that are authorized; nothing else may be chosen.
+        policy_version: The version of the policy that decided.
+        data_classification: A declared classification.
+        tenant: The tenant's id, for rules and for cache scopes.
+        tenant_tier: A declared tier.
+        latency_class: A declared latency class.
+        requirements: Attributes that the classification demands of an endpoint.
+    """
+
+    request_id: str
+    endpoints: frozenset[str]
+    policy_version: str
+    data_classification: str
+    tenant: str
+    tenant_tier: str
+    latency_class: str
+    requirements: frozenset[str] = field(default_factory=frozenset)
+
+    def names(self) -> Mapping[str, FactValue]:
+        """The scope by the names that rules use."""
+        return {
+            "permit.policy_version": self.policy_version,
+            "permit.data_classification": self.data_classification,
+            "permit.tenant": self.tenant,
+            "permit.tenant_tier": self.tenant_tier,
+            "permit.latency_class": self.latency_class,
+        }
