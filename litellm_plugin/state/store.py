@@ -2,46 +2,11 @@
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from litellm_plugin.routing.candidates import StatisticsSnapshot
-
-
-class AttemptStatus(enum.StrEnum):
-    """How an attempt at a deployment ended."""
-
-    SUCCESS = "success"
-    RATE_LIMITED = "rate_limited"
-    SERVER_ERROR = "server_error"
-    TIMEOUT = "timeout"
-    CONNECTION_ERROR = "connection_error"
-    PROVIDER_AUTH = "provider_auth"
-    CLIENT_ERROR = "client_error"
-    ABANDONED = "abandoned"
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether another endpoint may do better with the same request."""
-        return self not in {AttemptStatus.SUCCESS, AttemptStatus.CLIENT_ERROR, AttemptStatus.ABANDONED}
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One ended attempt.
-
-    Attributes:
-        deployment_id: LiteLLM's id of the deployment.
-        status: How it ended.
-        total_ms: Time until the whole answer or the error.
-        first_token_ms: Time until the first token of a stream; None for whole answers and errors.
-    """
-
-    deployment_id: str
-    status: AttemptStatus
-    total_ms: float
-    first_token_ms: float | None = None
+if TYPE_CHECKING:
+    from litellm_plugin.routing.attempts import Measurement
+    from litellm_plugin.routing.candidates import StatisticsSnapshot
 
 
 class Store(Protocol):
@@ -51,4 +16,4 @@ class Store(Protocol):
         """Takes one ended attempt into account; absurd values are clamped, never raised."""
 
     def snapshot(self) -> StatisticsSnapshot:
-        """The statistics of the rolling window, cached for at least a tenth of a second."""
+        """Gives the statistics of the rolling window."""
