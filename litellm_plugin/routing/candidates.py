@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from litellm_plugin.routing.facts import Capability
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litellm_plugin.routing.facts import Capability
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from litellm_plugin.errors import Verdict
-from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
-from litellm_plugin.routing.facts import FactValue, RequestFacts, RoutingScope
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litellm_plugin.errors import Verdict
+    from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
+    from litellm_plugin.routing.facts import FactValue, RequestFacts, RoutingScope
 
 
 class Exclusion(enum.StrEnum):
@@ -37,7 +40,8 @@ class Assessment:
         candidate: The candidate.
         exclusion: The first filter it failed; None when it is eligible.
         detail: What that filter missed, for example the attribute's name.
-        expected_cost_usd: Expected cost of this request there; None when a price is unknown.
+        expected_cost_usd: Expected cost of this request there; None when a price is unknown or the endpoint
+            is not authorized.
         rank: Its place in the plan, from 0; None when it is not in the plan.
         statistics: What was measured of it, if anything.
     """
@@ -55,7 +59,7 @@ class RuleMatch:
     """Which rule picked the strategy, with the values that it saw.
 
     Attributes:
-        name: The rule's name; `default` when none matched.
+        name: The rule's name; the default rule's when none matched.
         strategy: The strategy's name.
         values: The facts that the rule's condition reads, with their values.
         absent: For each rule passed over for it, the facts that it reads and that were absent.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FactValue: TypeAlias = bool | int | float | str
 
@@ -41,6 +43,8 @@ class RequestFacts:
         max_output_tokens: The limit the caller set, in tokens; None when none was set.
         stream: Whether the answer is streamed.
         needs: Capabilities without which the request cannot be served.
+        largest_input_tokens: Estimated tokens of the largest single input of a batch; None when the whole
+            request is one input.
     """
 
     model_group: str
@@ -49,6 +53,12 @@ class RequestFacts:
     max_output_tokens: int | None = None
     stream: bool = False
     needs: frozenset[Capability] = frozenset()
+    largest_input_tokens: int | None = None
+
+    @property
+    def window_tokens(self) -> int:
+        """The tokens that must fit into a context window at once: a batch is read one input at a time."""
+        return self.input_tokens if self.largest_input_tokens is None else self.largest_input_tokens
 
     def names(self) -> Mapping[str, FactValue]:
         """The facts by the names that rules use; an absent fact has no entry."""

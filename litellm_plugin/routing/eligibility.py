@@ -1,0 +1,135 @@
+"""Eligibility: the ordered filters that a candidate passes before any strategy sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from litellm_plugin.routing.cost import expected_cost_usd
+from litellm_plugin.routing.decision import Assessment, Exclusion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from litellm_plugin.routing.candidates import Candidate, StatisticsSnapshot
+    from litellm_plugin.routing.facts import RequestFacts, RoutingScope
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the filters hold a candidate against.
+
+    Attributes:
+        facts: The request.
+        scope: What its permit opens.
+        tried: The deployment ids that earlier attempts took.
+        outside: The deployment ids that stand for an endpoint outside the scope.
+    """
+
+    facts: RequestFacts
+    scope: RoutingScope
+    tried: frozenset[str]
+    outside: frozenset[str]
+
+
+Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
+"""Gives None when the candidate passes, else what is missing; an empty text where the reason says it all."""
+
+
+def assess(
+    candidates: Sequence[Candidate],
+    facts: RequestFacts,
+    scope: RoutingScope,
+    *,
+    statistics: StatisticsSnapshot | None = None,
+    tried: frozenset[str] = frozenset(),
+) -> tuple[Assessment, ...]:
+    """Holds each candidate against the request and its permit, in the candidates' order.
+
+    Each keeps the first filter that it fails. Cost and statistics are filled in for authorized candidates.
+    """
+    outside = frozenset(each.deployment_id for each in candidates if each.endpoint not in scope.endpoints)
+    demand = Demand(facts, scope, tried, outside)
+    return tuple(_assessment(each, demand, statistics) for each in candidates)
+
+
+def _assessment(candidate: Candidate, demand: Demand, statistics: StatisticsSnapshot | None) -> Assessment:
+    exclusion, detail = _first_failure(candidate, demand)
+    if exclusion is Exclusion.NOT_AUTHORIZED:
+        return Assessment(candidate, exclusion, detail)
+    return Assessment(
+        candidate,
+        exclusion,
+        detail,
+        expected_cost_usd=expected_cost_usd(candidate.prices, demand.facts),
+        statistics=statistics.by_deployment.get(candidate.deployment_id) if statistics else None,
+    )
+
+
+def _first_failure(candidate: Candidate, demand: Demand) -> tuple[Exclusion | None, str]:
+    for exclusion, missing in FILTERS:
+        detail = missing(candidate, demand)
+        if detail is not None:
+            return exclusion, detail
+    return None, ""
+
+
+def _authorization(candidate: Candidate, demand: Demand) -> str | None:
+    if candidate.endpoint not in demand.scope.endpoints:
+        return ""
+    # The proxy calls by deployment id: an id that two endpoints share could lead outside the permit.
+    return "deployment id is not unique" if candidate.deployment_id in demand.outside else None
+
+
+def _clearance(candidate: Candidate, demand: Demand) -> str | None:
+    classification = demand.scope.data_classification
+    if candidate.clearances is None or classification in candidate.clearances:
+        return None
+    return classification
+
+
+def _attributes(candidate: Candidate, demand: Demand) -> str | None:
+    return _listed(demand.scope.requirements - candidate.attributes)
+
+
+def _capabilities(candidate: Candidate, demand: Demand) -> str | None:
+    return _listed(demand.facts.needs - candidate.capabilities)
+
+
+def _context_window(candidate: Candidate, demand: Demand) -> str | None:
+    needed, window = demand.facts.window_tokens, candidate.max_input_tokens
+    if window is None or needed <= window:
+        return None
+    return f"about {needed} tokens, window {window}"
+
+
+def _latency_class(candidate: Candidate, demand: Demand) -> str | None:
+    latency_class = demand.scope.latency_class
+    if candidate.latency_classes is None or latency_class in candidate.latency_classes:
+        return None
+    return latency_class
+
+
+def _availability(candidate: Candidate, _demand: Demand) -> str | None:
+    return None if candidate.is_available else ""
+
+
+def _untried(candidate: Candidate, demand: Demand) -> str | None:
+    return "" if candidate.deployment_id in demand.tried else None
+
+
+FILTERS: tuple[tuple[Exclusion, Filter], ...] = (
+    (Exclusion.NOT_AUTHORIZED, _authorization),
+    (Exclusion.NOT_CLEARED, _clearance),
+    (Exclusion.ATTRIBUTE_MISSING, _attributes),
+    (Exclusion.CAPABILITY, _capabilities),
+    (Exclusion.CONTEXT_WINDOW, _context_window),
+    (Exclusion.LATENCY_CLASS, _latency_class),
+    (Exclusion.UNAVAILABLE, _availability),
+    (Exclusion.ALREADY_TRIED, _untried),
+)
+
+
+def _listed(missing: Iterable[str]) -> str | None:
+    return ", ".join(sorted(missing)) or None

@@ -1,0 +1,143 @@
+"""Conditions: boolean CEL expressions over request and permit facts; the one module that knows CEL."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cel_expr_python import cel  # type: ignore[import-untyped]  # ships a .pyi but no py.typed
+
+from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.routing.facts import CallType, RequestFacts, RoutingScope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litellm_plugin.routing.facts import FactValue
+
+# A value of every fact, so that the names and types that rules may use follow the data types themselves.
+_EXAMPLES: Mapping[str, FactValue] = {
+    **RequestFacts(model_group="", call_type=CallType.CHAT, input_tokens=0, max_output_tokens=0).names(),
+    **RoutingScope(
+        request_id="",
+        endpoints=frozenset(),
+        policy_version="",
+        data_classification="",
+        tenant="",
+        tenant_tier="",
+        latency_class="",
+    ).names(),
+}
+_CEL_TYPES: Mapping[type, cel.Type] = {
+    bool: cel.Type.BOOL,
+    int: cel.Type.INT,
+    float: cel.Type.DOUBLE,
+    str: cel.Type.STRING,
+}
+_VARIABLES = {name: _CEL_TYPES[type(value)] for name, value in _EXAMPLES.items()}
+_ENVIRONMENT = cel.NewEnv(variables=_VARIABLES)
+# One environment short of each name: what does not compile there reads that name.
+_WITHOUT = {
+    left_out: cel.NewEnv(variables={name: kind for name, kind in _VARIABLES.items() if name != left_out})
+    for left_out in _VARIABLES
+}
+
+_SHOWN_CHARACTERS = 200
+_COMPILER_ERROR = re.compile(r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): (?P<text>[^\n]*)")
+_UNDECLARED = re.compile(r"undeclared reference to '(?P<name>[^']*)'")
+
+KNOWN_NAMES: tuple[str, ...] = tuple(_VARIABLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A compiled condition; build it with `compile_condition`.
+
+    Attributes:
+        source: The expression as it was written.
+        names: The facts that it reads.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    _expression: cel.Expression = field(repr=False, compare=False)
+
+    def evaluate(self, facts: Mapping[str, FactValue]) -> bool:
+        """Whether the expression is true; an absent fact or an error while evaluating is not true."""
+        try:
+            result = self._expression.eval(data=self.values(facts))
+        except RuntimeError:  # the binding cannot carry text that is not Unicode, such as a lone surrogate
+            return False
+        return result.value() is True
+
+    def absent(self, facts: Mapping[str, FactValue]) -> tuple[str, ...]:
+        """The facts that the expression reads and that are not there."""
+        return tuple(name for name in self.names if name not in facts)
+
+    def values(self, facts: Mapping[str, FactValue]) -> dict[str, FactValue]:
+        """The facts that the expression reads, with their values."""
+        return {name: facts[name] for name in self.names if name in facts}
+
+
+def compile_condition(source: str) -> Condition:
+    """Compiles a CEL expression over the facts of `RequestFacts.names()` and `RoutingScope.names()`.
+
+    Raises:
+        ConfigurationError: The expression does not parse, reads an unknown name, mixes types, or is not
+            boolean; the message names the expression and what is wrong with it.
+
+    Source: https://github.com/google/cel-spec/blob/master/doc/langdef.md
+    """
+    try:
+        expression = _ENVIRONMENT.compile(source)
+    except (RuntimeError, TypeError) as error:  # TypeError: the text is not valid Unicode
+        raise ConfigurationError(f"condition {_shown(source)}: {_explained(error)}") from error
+    if expression.return_type() != cel.Type.BOOL:
+        kind = expression.return_type().name().lower()
+        raise ConfigurationError(f"condition {_shown(source)}: expected a boolean expression, got {kind}")
+    return Condition(source, _names_read(source), expression)
+
+
+def _names_read(source: str) -> tuple[str, ...]:
+    """The known names that a valid expression reads, in the order of `KNOWN_NAMES`.
+
+    The compiler is asked instead of the text: `request . model`, `(request).model` and a name inside a
+    string literal or a comment are all told apart by CEL's own parser.
+    """
+    return tuple(name for name, environment in _WITHOUT.items() if not _compiles(environment, source))
+
+
+def _compiles(environment: cel.Env, source: str) -> bool:
+    try:
+        environment.compile(source)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, TypeError):
+        return "the expression is not valid Unicode text"
+    first = _COMPILER_ERROR.search(str(error))
+    if first is None:
+        return _cut(str(error))
+    undeclared = _UNDECLARED.match(first["text"])
+    if undeclared is not None:
+        return _unknown_name(undeclared["name"].removeprefix("."))
+    return f"line {first['line']}, column {first['column']}: {_cut(first['text'])}"
+
+
+def _unknown_name(name: str) -> str:
+    nearest = difflib.get_close_matches(name, KNOWN_NAMES, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else "."
+    return f"unknown name {_shown(name)}{hint} Known names: {', '.join(KNOWN_NAMES)}"
+
+
+def _shown(text: str) -> str:
+    return _cut(repr(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

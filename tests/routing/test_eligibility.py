@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+from routing_cases import a_candidate, a_request, a_scope
+
+from litellm_plugin.routing import Capability, EndpointStatistics, Exclusion, StatisticsSnapshot, assess
+
+NEEDY = {"needs": frozenset({Capability.VISION, Capability.FUNCTION_CALLING})}
+
+
+def assessed(candidate, *, request=None, scope=None, tried=()):
+    (assessment,) = assess(
+        [candidate], a_request(**request or {}), a_scope(**scope or {}), tried=frozenset(tried)
+    )
+    return assessment.exclusion, assessment.detail
+
+
+@pytest.mark.parametrize(
+    ("candidate", "expected"),
+    [
+        pytest.param({}, (None, ""), id="nothing declared"),
+        pytest.param({"clearances": frozenset({"internal"})}, (None, ""), id="cleared"),
+        pytest.param(
+            {"clearances": frozenset({"public"})}, (Exclusion.NOT_CLEARED, "internal"), id="not cleared"
+        ),
+        pytest.param({"clearances": frozenset()}, (Exclusion.NOT_CLEARED, "internal"), id="cleared for none"),
+        pytest.param({"latency_classes": frozenset({"interactive"})}, (None, ""), id="latency class"),
+        pytest.param(
+            {"latency_classes": frozenset({"batch"})},
+            (Exclusion.LATENCY_CLASS, "interactive"),
+            id="other latency class",
+        ),
+        pytest.param({"max_input_tokens": 100}, (None, ""), id="fits exactly"),
+        pytest.param(
+            {"max_input_tokens": 99}, (Exclusion.CONTEXT_WINDOW, "about 100 tokens, window 99"), id="too long"
+        ),
+        pytest.param({"is_available": False}, (Exclusion.UNAVAILABLE, ""), id="not available"),
+        pytest.param(
+            {"endpoint": "outside", "is_available": False}, (Exclusion.NOT_AUTHORIZED, ""), id="outside first"
+        ),
+    ],
+)
+def test_a_candidate_keeps_its_first_failing_reason(candidate, expected):
+    assert assessed(a_candidate(**{"endpoint": "a"} | candidate)) == expected
+
+
+def test_missing_attributes_are_named():
+    candidate = a_candidate("a", attributes=frozenset({"baa"}))
+    scope = {"requirements": frozenset({"zdr", "baa", "on_prem"})}
+    assert assessed(candidate, scope=scope) == (Exclusion.ATTRIBUTE_MISSING, "on_prem, zdr")
+
+
+def test_missing_capabilities_are_named():
+    candidate = a_candidate("a", capabilities=frozenset({Capability.VISION}))
+    assert assessed(candidate, request=NEEDY) == (Exclusion.CAPABILITY, "function_calling")
+
+
+def test_a_tried_deployment_does_not_come_back():
+    assert assessed(a_candidate("a"), tried={"a-1"}) == (Exclusion.ALREADY_TRIED, "")
+
+
+def test_a_batch_is_held_against_the_window_by_its_largest_input():
+    request = {"input_tokens": 5000, "largest_input_tokens": 90}
+    assert assessed(a_candidate("a", max_input_tokens=100), request=request) == (None, "")
+
+
+def test_a_deployment_id_that_an_outside_endpoint_shares_is_not_authorized():
+    candidates = [a_candidate("a", "x"), a_candidate("outside", "x")]
+    exclusions = [each.exclusion for each in assess(candidates, a_request(), a_scope())]
+    assert exclusions == [Exclusion.NOT_AUTHORIZED, Exclusion.NOT_AUTHORIZED]
+
+
+def test_statistics_and_cost_are_given_for_authorized_candidates_only():
+    measured = EndpointStatistics(attempts=3)
+    statistics = StatisticsSnapshot({"a-1": measured, "outside-1": measured}, taken_at_s=0.0)
+    candidates = [a_candidate("a", is_available=False), a_candidate("outside")]
+    inside, outside = assess(candidates, a_request(), a_scope(), statistics=statistics)
+    assert (inside.statistics, inside.expected_cost_usd) == (measured, pytest.approx(612e-6))
+    assert (outside.statistics, outside.expected_cost_usd) == (None, None)

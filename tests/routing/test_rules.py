@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.routing import Cost, Rule, RuleMatch, RuleSet, Static, compile_condition
+
+DEFAULT = Rule("default", None, Cost())
+FACTS = {"request.input_tokens": 5, "permit.tenant": "acme"}
+
+
+def a_rule(name, source, strategy=None):
+    return Rule(name, compile_condition(source) if source else None, strategy or Static(("a",)))
+
+
+def matched(*rules):
+    return RuleSet(rules, DEFAULT).match(FACTS)[1]
+
+
+def test_the_first_rule_that_matches_wins():
+    rules = a_rule("no", "false"), a_rule("one", "true"), a_rule("two", "true")
+    rule, match = RuleSet(rules, DEFAULT).match(FACTS)
+    assert (rule, match.name) == (rules[1], "one")
+
+
+def test_the_default_applies_when_no_rule_matches():
+    assert matched(a_rule("no", "false")) == RuleMatch("default", "cost", {}, {})
+
+
+def test_a_rule_without_a_condition_always_matches():
+    assert matched(a_rule("all", "")).name == "all"
+
+
+def test_the_match_holds_strategy_and_values():
+    match = matched(a_rule("small", "request.input_tokens < 9"))
+    assert match == RuleMatch("small", "static", {"request.input_tokens": 5}, {})
+
+
+def test_a_rule_that_touches_an_absent_fact_does_not_match_and_is_listed():
+    match = matched(a_rule("limit", "request.max_output_tokens > 1"), a_rule("other", "false"))
+    assert (match.name, match.absent) == ("default", {"limit": ("request.max_output_tokens",)})
+
+
+def test_a_rule_that_is_true_in_spite_of_an_absent_fact_matches():
+    match = matched(a_rule("either", "request.max_output_tokens > 1 || request.input_tokens == 5"))
+    assert (match.name, match.absent) == ("either", {})
+
+
+def test_a_rule_after_the_match_is_not_looked_at():
+    assert matched(a_rule("all", ""), a_rule("limit", "request.max_output_tokens > 1")).absent == {}
+
+
+@pytest.mark.parametrize(
+    "names", [pytest.param(("x", "x"), id="rules"), pytest.param(("default",), id="default")]
+)
+def test_repeated_names_are_refused(names):
+    with pytest.raises(ConfigurationError, match="unique names"):
+        RuleSet(tuple(a_rule(name, "") for name in names), DEFAULT)
