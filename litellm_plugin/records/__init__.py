@@ -1,0 +1,33 @@
+"""Records: what each decision and attempt leaves behind, the log they go to and the chain that guards it."""
+
+from litellm_plugin.records.chain import ChainBreak, ChainHead, ChainReport, HashChain, verify_chain
+from litellm_plugin.records.decision_log import DecisionLog, FileDecisionLog, NullDecisionLog
+from litellm_plugin.records.record import (
+    ATTEMPT_SCHEMA,
+    DECISION_SCHEMA,
+    PermitFacts,
+    Record,
+    RequestIds,
+    attempt_record,
+    decision_record,
+)
+from litellm_plugin.records.schema import schemas
+
+__all__ = [
+    "ATTEMPT_SCHEMA",
+    "DECISION_SCHEMA",
+    "ChainBreak",
+    "ChainHead",
+    "ChainReport",
+    "DecisionLog",
+    "FileDecisionLog",
+    "HashChain",
+    "NullDecisionLog",
+    "PermitFacts",
+    "Record",
+    "RequestIds",
+    "attempt_record",
+    "decision_record",
+    "schemas",
+    "verify_chain",
+]

@@ -1,0 +1,330 @@
+"""The record: what one decision or one attempt leaves behind, as a JSON object.
+
+The builders take no prompt, answer, key, permit or header value, so none can reach a record.
+Text is cut to `TEXT_CHARS`, a verdict's message to `MESSAGE_CHARS`, and a number that is not
+finite becomes null. The shapes are fixed by `decision.schema.json` and `attempt.schema.json`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from litellm_plugin.errors import Verdict
+    from litellm_plugin.routing.attempts import AttemptStatus
+    from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
+    from litellm_plugin.routing.decision import Assessment, Decision, RuleMatch
+    from litellm_plugin.routing.facts import CallType, FactValue, RequestFacts, RoutingScope
+
+Record: TypeAlias = dict[str, object]
+
+DECISION_SCHEMA = "permit-router/decision/1"
+ATTEMPT_SCHEMA = "permit-router/attempt/1"
+
+TEXT_CHARS = 128
+MESSAGE_CHARS = 512
+# A caller can send any number of unknown fields; the line must not grow with them.
+DROPPED_FIELDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PermitFacts:
+    """What a record may say of a permit; never its text.
+
+    Attributes:
+        issuer: Claim `iss`.
+        kid: The id of the key that signed it; None where the issuer names none.
+        jti_hash: A hash of claim `jti`, so that the log cannot be used to claim the permit.
+        policy_version: The version of the policy that decided.
+        issued_at: Claim `iat`, seconds since the epoch.
+        expires_at: Claim `exp`, seconds since the epoch.
+        subject: Claim `sub`; it reaches records only, never routing.
+    """
+
+    issuer: str
+    kid: str | None
+    jti_hash: str
+    policy_version: str
+    issued_at: float
+    expires_at: float
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIds:
+    """The ids that join records to each other and to other systems' logs.
+
+    Attributes:
+        decision_id: Joins a decision with its attempts.
+        request_id: The gateway's id of the request; None before a permit was verified.
+        call_id: LiteLLM's id of the call.
+        trace_id: LiteLLM's id of the trace, as in its spend logs.
+    """
+
+    decision_id: str
+    request_id: str | None = None
+    call_id: str | None = None
+    trace_id: str | None = None
+
+
+def decision_record(
+    *,
+    time: str,
+    ids: RequestIds,
+    instance: str,
+    config_hash: str,
+    mode: str,
+    path: str,
+    method: str,
+    decision: Decision | None,
+    verdict: Verdict | None,
+    permit: PermitFacts | None,
+    scope: RoutingScope | None,
+    call_type: CallType | None,
+    requested_model: str | None,
+    dropped_fields: Sequence[str],
+    statistics_age_ms: float | None,
+    timings_ms: Mapping[str, float],
+) -> Record:
+    """Builds the record of one decision, or of a denial before any decision.
+
+    Args:
+        time: ISO 8601 in UTC with milliseconds, `2026-01-31T12:00:00.000Z`.
+        ids: The ids of the request.
+        instance: Which worker decided.
+        config_hash: The hash of the policy snapshot that decided.
+        mode: `enforce` or `observe`.
+        path: The request's path; a query string is left out.
+        method: The HTTP method.
+        decision: The decision; None when the request ended before one.
+        verdict: Why the request ends; None falls back to the decision's own verdict.
+        permit: What may be said of the permit; None when none was verified.
+        scope: What the permit opened; None falls back to the decision's own scope.
+        call_type: Which schema the body follows; None before that is known.
+        requested_model: The model name that was asked for.
+        dropped_fields: Names of the body's fields that were not let through.
+        statistics_age_ms: The age of the statistics that were read.
+        timings_ms: How long each stage took.
+
+    Raises:
+        ValueError: Neither a decision nor a verdict was given.
+    """
+    verdict = verdict or (decision.verdict if decision else None)
+    if decision is None and verdict is None:
+        raise ValueError("a decision record needs a decision or a verdict, got neither")
+    return {
+        **_heading(DECISION_SCHEMA, time, ids, instance, config_hash),
+        "mode": mode,
+        "outcome": "denied" if verdict else "routed",
+        "reason": str(verdict.reason) if verdict else None,
+        "message": _cut(verdict.message, MESSAGE_CHARS) if verdict else None,
+        "method": _cut(method),
+        # A query string can carry a key (`?api_key=`), a path cannot.
+        "path": _cut(path.partition("?")[0]),
+        "call_type": str(call_type) if call_type is not None else None,
+        "requested_model": _text(requested_model),
+        "permit": _permit(permit) if permit else None,
+        **_scope(scope or (decision.scope if decision else None)),
+        **_choice(decision),
+        "dropped_fields": [_cut(name) for name in dropped_fields[:DROPPED_FIELDS]],
+        "dropped_fields_count": len(dropped_fields),
+        "statistics_age_ms": _milliseconds(statistics_age_ms),
+        "timings_ms": {_cut(stage): _milliseconds(value) for stage, value in timings_ms.items()},
+    }
+
+
+def attempt_record(
+    *,
+    time: str,
+    ids: RequestIds,
+    instance: str,
+    config_hash: str,
+    attempt: int,
+    deployment_id: str,
+    endpoint: str,
+    status: AttemptStatus,
+    http_status: int | None,
+    error_class: str | None,
+    total_ms: float,
+    first_token_ms: float | None,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cost_usd: float | None,
+    cache_hit: bool | None,
+    is_final: bool,
+) -> Record:
+    """Builds the record of one ended attempt.
+
+    Args:
+        time: When it ended, ISO 8601 in UTC with milliseconds.
+        ids: The ids of the request.
+        instance: Which worker made the attempt.
+        config_hash: The hash of the policy snapshot that decided.
+        attempt: Its number within the decision, from 1.
+        deployment_id: LiteLLM's id of the deployment.
+        endpoint: The name that the permit authorizes.
+        status: How it ended.
+        http_status: The provider's status; None when none came.
+        error_class: The class of the error, never its text.
+        total_ms: Time until the whole answer or the error.
+        first_token_ms: Time until the first token of a stream.
+        input_tokens: Prompt tokens as billed.
+        output_tokens: Completion tokens as billed.
+        cost_usd: What LiteLLM billed; None when it knows no price.
+        cache_hit: Whether the answer came from LiteLLM's cache; None when unknown.
+        is_final: Whether no further attempt follows.
+    """
+    return {
+        **_heading(ATTEMPT_SCHEMA, time, ids, instance, config_hash),
+        "attempt": attempt,
+        "deployment_id": _cut(deployment_id),
+        "endpoint": _cut(endpoint),
+        "status": str(status),
+        "http_status": http_status,
+        "error_class": _text(error_class),
+        "total_ms": _milliseconds(total_ms),
+        "first_token_ms": _milliseconds(first_token_ms),
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cost_usd": _number(cost_usd),
+        "cache_hit": cache_hit,
+        "is_final": is_final,
+    }
+
+
+def _heading(schema: str, time: str, ids: RequestIds, instance: str, config_hash: str) -> Record:
+    return {
+        "time": time,
+        "schema": schema,
+        "type": schema.split("/")[1],
+        "decision_id": _cut(ids.decision_id),
+        "request_id": _text(ids.request_id),
+        "litellm_call_id": _text(ids.call_id),
+        "litellm_trace_id": _text(ids.trace_id),
+        "instance": _cut(instance),
+        "config_hash": _cut(config_hash),
+    }
+
+
+def _permit(permit: PermitFacts) -> Record:
+    return {
+        "iss": _cut(permit.issuer),
+        "kid": _text(permit.kid),
+        "jti_hash": _cut(permit.jti_hash),
+        "policy_version": _cut(permit.policy_version),
+        "iat": _number(permit.issued_at),
+        "exp": _number(permit.expires_at),
+        "sub": _text(permit.subject),
+    }
+
+
+def _scope(scope: RoutingScope | None) -> Record:
+    return {
+        "data_classification": _cut(scope.data_classification) if scope else None,
+        "tenant": _cut(scope.tenant) if scope else None,
+        "tenant_tier": _cut(scope.tenant_tier) if scope else None,
+        "latency_class": _cut(scope.latency_class) if scope else None,
+        "authorized_endpoints": sorted(_cut(name) for name in scope.endpoints) if scope else [],
+    }
+
+
+def _choice(decision: Decision | None) -> Record:
+    if decision is None:
+        return {"rule": None, "request": None, "seed": None, "candidates": [], "chosen": None, "plan": []}
+    return {
+        "rule": _rule(decision.rule),
+        "request": _request(decision.facts),
+        "seed": decision.seed,
+        "candidates": [_candidate(assessment) for assessment in decision.assessments],
+        "chosen": _chosen(decision.chosen),
+        "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
+    }
+
+
+def _chosen(candidate: Candidate | None) -> Record | None:
+    if candidate is None:
+        return None
+    return {"deployment_id": _cut(candidate.deployment_id), "endpoint": _cut(candidate.endpoint)}
+
+
+def _rule(rule: RuleMatch) -> Record:
+    return {
+        "name": _cut(rule.name),
+        "strategy": _cut(rule.strategy),
+        "values": {_cut(name): _fact(value) for name, value in rule.values.items()},
+        "absent": {_cut(name): [_cut(fact) for fact in facts] for name, facts in rule.absent.items()},
+    }
+
+
+def _request(facts: RequestFacts) -> Record:
+    return {
+        "model_group": _cut(facts.model_group),
+        "call_type": str(facts.call_type),
+        "input_tokens": facts.input_tokens,
+        "largest_input_tokens": facts.largest_input_tokens,
+        "max_output_tokens": facts.max_output_tokens,
+        "stream": facts.stream,
+        "needs": sorted(str(capability) for capability in facts.needs),
+    }
+
+
+def _candidate(assessment: Assessment) -> Record:
+    candidate = assessment.candidate
+    return {
+        "deployment_id": _cut(candidate.deployment_id),
+        "endpoint": _cut(candidate.endpoint),
+        "region": _text(candidate.region),
+        "tier": _text(candidate.tier),
+        "exclusion": str(assessment.exclusion) if assessment.exclusion else None,
+        "detail": _cut(assessment.detail),
+        "expected_cost_usd": _number(assessment.expected_cost_usd),
+        "prices": {
+            "input_usd": _number(candidate.prices.input_usd),
+            "output_usd": _number(candidate.prices.output_usd),
+            "request_usd": _number(candidate.prices.request_usd),
+        },
+        "rank": assessment.rank,
+        "statistics": _statistics(assessment.statistics) if assessment.statistics else None,
+    }
+
+
+def _statistics(statistics: EndpointStatistics) -> Record:
+    # Not rounded: a replay ranks by the very values that the decision saw.
+    return {
+        "attempts": statistics.attempts,
+        "failures": statistics.failures,
+        "total_p50_ms": _number(statistics.total_p50_ms),
+        "total_p95_ms": _number(statistics.total_p95_ms),
+        "first_token_p50_ms": _number(statistics.first_token_p50_ms),
+        "first_token_p95_ms": _number(statistics.first_token_p95_ms),
+    }
+
+
+def _cut(text: str, chars: int = TEXT_CHARS) -> str:
+    text = text[:chars]
+    if text.isascii():
+        return text
+    # RFC 8259 section 8.2: readers differ on unpaired surrogates, and some refuse the whole line.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else _cut(text)
+
+
+def _fact(value: FactValue) -> FactValue | None:
+    return _cut(value) if isinstance(value, str) else _number(value)
+
+
+def _number(value: float | None) -> float | None:
+    # Only a float is looked at: `isfinite` raises OverflowError for a large int.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _milliseconds(value: float | None) -> float | None:
+    finite = _number(value)
+    return None if finite is None else round(finite, 3)

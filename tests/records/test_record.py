@@ -1,0 +1,200 @@
+import json
+import math
+from dataclasses import replace
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.records import (
+    ATTEMPT_SCHEMA,
+    DECISION_SCHEMA,
+    FileDecisionLog,
+    RequestIds,
+    schemas,
+    verify_chain,
+)
+from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.candidates import EndpointStatistics
+from litellm_plugin.routing.decision import Assessment, Exclusion
+
+VALIDATORS = {name: jsonschema.Draft202012Validator(schema) for name, schema in schemas().items()}
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
+AWKWARD = st.one_of(
+    ANY_TEXT, st.sampled_from(["\u2028\u2029", "a\nb\r\x00", "\x7f\x85", "\ud800", "😀" * 200])
+)
+
+
+def validate(record):
+    VALIDATORS[record["schema"]].validate(record)
+
+
+@pytest.mark.parametrize("name", [DECISION_SCHEMA, ATTEMPT_SCHEMA])
+def test_schema_is_a_valid_schema(name):
+    jsonschema.Draft202012Validator.check_schema(schemas()[name])
+
+
+def test_routed_record_obeys_the_schema(build):
+    record = build.decision_record()
+    validate(record)
+    assert (record["outcome"], record["reason"]) == ("routed", None)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_denial_before_a_decision_obeys_the_schema(build, reason):
+    record = build.decision_record(
+        ids=RequestIds("decision-1"),
+        decision=None,
+        verdict=build.denial(reason),
+        permit=None,
+        call_type=None,
+        requested_model=None,
+        dropped_fields=[],
+        statistics_age_ms=None,
+        timings_ms={},
+    )
+    validate(record)
+    assert (record["outcome"], record["reason"], record["permit"]) == ("denied", str(reason), None)
+
+
+def test_denial_by_the_decision_obeys_the_schema(build):
+    record = build.decision_record(decision=build.decision(verdict=build.denial(Reason.NOT_ELIGIBLE)))
+    validate(record)
+    assert (record["reason"], record["chosen"], record["plan"]) == ("not_eligible", None, [])
+
+
+def test_record_without_optional_facts_obeys_the_schema(build):
+    decision = build.decision(statistics=False, max_output_tokens=None)
+    record = build.decision_record(decision=decision, permit=None, statistics_age_ms=None)
+    validate(record)
+    assert record["candidates"][0]["statistics"] is None
+
+
+@pytest.mark.parametrize("exclusion", list(Exclusion))
+def test_every_exclusion_obeys_the_schema(build, exclusion):
+    decision = build.decision()
+    assessment = Assessment(decision.assessments[0].candidate, exclusion, detail="baa")
+    validate(build.decision_record(decision=replace(decision, assessments=(assessment,))))
+
+
+@pytest.mark.parametrize("status", list(AttemptStatus))
+def test_attempt_obeys_the_schema(build, status):
+    validate(build.attempt_record(status=status))
+
+
+def test_attempt_without_an_answer_obeys_the_schema(build):
+    validate(
+        build.attempt_record(
+            status=AttemptStatus.CONNECTION_ERROR,
+            http_status=None,
+            error_class="APIConnectionError",
+            first_token_ms=None,
+            input_tokens=None,
+            output_tokens=None,
+            cost_usd=None,
+            cache_hit=None,
+            is_final=False,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("definition", "closed_set"),
+    [
+        pytest.param(schemas()[DECISION_SCHEMA]["properties"]["reason"], Reason, id="reason"),
+        pytest.param(
+            schemas()[DECISION_SCHEMA]["$defs"]["candidate"]["properties"]["exclusion"],
+            Exclusion,
+            id="exclusion",
+        ),
+        pytest.param(schemas()[ATTEMPT_SCHEMA]["properties"]["status"], AttemptStatus, id="status"),
+    ],
+)
+def test_schema_lists_the_closed_set(definition, closed_set):
+    assert {value for value in definition["enum"] if value} == set(map(str, closed_set))
+
+
+def test_schema_refuses_an_unknown_member(build):
+    with pytest.raises(jsonschema.ValidationError):
+        validate({**build.decision_record(), "prompt": "hello"})
+
+
+def test_verdict_of_the_caller_wins(build):
+    assert build.decision_record(verdict=build.denial(Reason.LOG_UNAVAILABLE))["reason"] == "log_unavailable"
+
+
+def test_scope_of_a_denial_before_a_decision_is_recorded(build):
+    record = build.decision_record(decision=None, verdict=build.denial(), scope=build.scope(("b", "a")))
+    validate(record)
+    assert record["authorized_endpoints"] == ["a", "b"]
+
+
+def test_neither_decision_nor_verdict_is_a_mistake(build):
+    with pytest.raises(ValueError, match="got neither"):
+        build.decision_record(decision=None)
+
+
+def test_query_string_is_left_out(build):
+    assert build.decision_record(path="/v1/realtime?api_key=sk-1")["path"] == "/v1/realtime"
+
+
+def test_text_from_outside_is_cut(build):
+    record = build.decision_record(requested_model="m" * 1000, dropped_fields=["f" * 1000])
+    assert (len(record["requested_model"]), len(record["dropped_fields"][0])) == (128, 128)
+
+
+def test_message_is_cut(build):
+    verdict = Verdict(Reason.NOT_AUTHORIZED, "m" * 9999)
+    assert len(build.decision_record(verdict=verdict)["message"]) == 512
+
+
+def test_dropped_fields_are_bounded_and_counted(build):
+    record = build.decision_record(dropped_fields=[f"f{n}" for n in range(1000)])
+    validate(record)
+    assert (len(record["dropped_fields"]), record["dropped_fields_count"]) == (64, 1000)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_number_that_is_not_finite_becomes_null(build, value):
+    decision = build.decision()
+    first = replace(
+        decision.assessments[0],
+        expected_cost_usd=value,
+        statistics=EndpointStatistics(1, 0, total_p50_ms=value),
+    )
+    rule = replace(decision.rule, values={"request.difficulty": value})
+    record = build.decision_record(
+        decision=replace(decision, assessments=(first,), rule=rule),
+        statistics_age_ms=value,
+        timings_ms={"routing": value},
+    )
+    validate(record)
+    json.dumps(record, allow_nan=False)
+    attempt = build.attempt_record(total_ms=value, first_token_ms=value, cost_usd=value)
+    validate(attempt)
+    json.dumps(attempt, allow_nan=False)
+
+
+@settings(deadline=None)
+@given(model=AWKWARD, names=st.lists(AWKWARD, max_size=4), request_id=AWKWARD)
+def test_any_text_gives_one_line_of_printable_ascii(build, tmp_path_factory, model, names, request_id):
+    record = build.decision_record(
+        ids=RequestIds("decision-1", request_id=request_id),
+        decision=build.decision(model=model),
+        requested_model=model,
+        dropped_fields=names,
+    )
+    validate(record)
+    path = tmp_path_factory.mktemp("log") / "decisions.jsonl"
+    log = FileDecisionLog(path, required=True, chain=True, writer="w")
+    log.write(record)
+    log.close()
+    line = path.read_bytes()
+    assert line.endswith(b"\n")
+    assert all(0x20 <= byte < 0x7F for byte in line[:-1])
+    written = json.loads(line)
+    del written["chain"]
+    assert written == record
+    assert verify_chain([line]).is_intact
