@@ -1,0 +1,39 @@
+"""Permit-aware routing for LiteLLM Proxy.
+
+`litellm_plugin.permit_router` is the callback to name in LiteLLM's YAML; it is built when LiteLLM asks for
+it, from the configuration that LiteLLM is loading. `litellm_plugin:require` is the worker start-up hook.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litellm_plugin._version import __version__
+
+if TYPE_CHECKING:
+    from litellm_plugin.proxy.hooks import PermitRouter
+
+    permit_router: PermitRouter
+
+__all__ = ["__version__", "permit_router", "require"]
+
+
+def require() -> None:
+    """Installs admission in this worker before LiteLLM loads its configuration.
+
+    Raises:
+        litellm_plugin.errors.ConfigurationError: LiteLLM's app is not built as this plugin knows it.
+    """
+    from litellm_plugin.proxy import plugin  # noqa: PLC0415 - LiteLLM takes seconds to import
+
+    plugin.require()
+
+
+def __getattr__(name: str) -> object:
+    if name != "permit_router":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from litellm_plugin.proxy import plugin  # noqa: PLC0415 - LiteLLM takes seconds to import
+
+    router = plugin.build()
+    globals()["permit_router"] = router
+    return router

@@ -1,0 +1,1 @@
+"""The only room that knows LiteLLM: admission, hooks, deployments, self-check."""

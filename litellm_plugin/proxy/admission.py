@@ -1,0 +1,294 @@
+"""Admission: the ASGI layer that lets a request in with a valid permit, and writes how it ended.
+
+It wraps what LiteLLM's ExceptionMiddleware wraps, so that CORS and root paths work on denials too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette._utils import get_route_path
+
+from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Verdict
+from litellm_plugin.permit import check_body
+from litellm_plugin.proxy import denial
+from litellm_plugin.proxy.answer import Answer
+from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
+from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from litellm_plugin.permit import Permit
+    from litellm_plugin.proxy.runtime import Runtime
+    from litellm_plugin.settings import PolicySnapshot
+
+HEALTH_PATH: Final = "/permit-router/v1/health"
+_READINESS: Final = "/health/readiness"
+_TRACE_HEADER: Final = b"x-litellm-trace-id"
+# What a caller may still say to LiteLLM in its own headers; the others steer retries, tags, timeouts or caches.
+_LITELLM_HEADERS: Final = frozenset(
+    {
+        b"x-litellm-api-key",
+        b"x-litellm-customer-id",
+        b"x-litellm-end-user-id",
+        b"x-litellm-spend-logs-metadata",
+    }
+)
+
+
+class Refused(Exception):  # noqa: N818 - carries a verdict inside this module
+    """The request ends before LiteLLM sees it."""
+
+    def __init__(self, verdict: Verdict, permit: Permit | None = None) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+        self.permit = permit
+
+
+class Disconnected(Exception):  # noqa: N818 - an event
+    """The client went away while its body was read."""
+
+
+class Admission:
+    """Admits requests to `app` and answers those that end here.
+
+    Args:
+        app: What LiteLLM's ExceptionMiddleware wrapped.
+        router: The app's own router, whose routes classify a request.
+        runtime: What this worker knows.
+    """
+
+    def __init__(self, app: ASGIApp, router: Any, runtime: Runtime) -> None:
+        self.app = app
+        self._routes = RouteTable(router)
+        self._runtime = runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one HTTP request or websocket; any other event passes."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        route: Route | None = None
+        try:
+            route = self._routes.classify(scope)
+            if self._is_health(scope):
+                await self._send_health(send)
+                return
+            state, receive = await self._admit(scope, route, receive)
+        except Disconnected:
+            return
+        except Refused as refused:
+            await self._refuse(send, scope, route, refused)
+            return
+        except Exception:
+            self._runtime.log.exception("Admission failed; the request is denied")
+            verdict = Verdict(
+                Reason.INTERNAL_ERROR, "The permit router failed; nothing was sent to a provider."
+            )
+            await self._refuse(send, scope, route, Refused(verdict))
+            return
+        enter(state)
+        if isinstance(state, Permitted):
+            await self._forward(state, scope, receive, send)
+        elif route.template == _READINESS and self._runtime.faults():
+            await self._send_health(send)
+        else:
+            await self.app(self._scrubbed(scope, None), receive, send)
+
+    async def _admit(
+        self, scope: Scope, route: Route, receive: Receive
+    ) -> tuple[Permitted | Administrative, Receive]:
+        if route.kind is PathKind.ADMINISTRATIVE:
+            return Administrative(), receive
+        if route.kind is PathKind.REFUSED or route.call_type is None or route.template is None:
+            raise Refused(
+                Verdict(
+                    Reason.PATH_NOT_PERMITTED,
+                    "This path is not open behind the permit router; see its documentation for the paths that are.",
+                )
+            )
+        received_s = self._runtime.clock.monotonic()
+        policy = self._policy()
+        permit = self._verify(scope, policy)
+        verified_s = self._runtime.clock.monotonic()
+        receive = await self._bind(scope, receive, permit, policy)
+        bound_s = self._runtime.clock.monotonic()
+        state = Permitted(
+            policy=policy,
+            permit=permit,
+            scope=permit.scope(policy.requirements[permit.data_classification]),
+            call_type=route.call_type,
+            method=route.method,
+            template=route.template,
+            received_s=received_s,
+        )
+        state.timings_ms["verify"] = (verified_s - received_s) * 1000
+        state.timings_ms["bind"] = (bound_s - verified_s) * 1000
+        return state, receive
+
+    def _policy(self) -> PolicySnapshot:
+        faults = self._runtime.faults()
+        policy = self._runtime.policy
+        if policy is None or faults:
+            reason = faults[0].reason if faults else Reason.NOT_READY
+            raise Refused(
+                Verdict(reason, "The permit router is not ready; nothing was sent. Try again shortly.")
+            )
+        return policy
+
+    def _verify(self, scope: Scope, policy: PolicySnapshot) -> Permit:
+        token = _permit_text(scope, policy.permit.header)
+        try:
+            return self._runtime.verifier.verify(
+                token, now=self._runtime.clock.wall(), monotonic_s=self._runtime.clock.monotonic()
+            )
+        except PermitRejected as rejected:
+            raise Refused(_rejected(rejected)) from rejected
+        except KeysUnavailable as unavailable:
+            raise Refused(
+                Verdict(
+                    Reason.KEYS_UNAVAILABLE, "The keys that verify permits are not loaded. Try again shortly."
+                )
+            ) from unavailable
+
+    async def _bind(self, scope: Scope, receive: Receive, permit: Permit, policy: PolicySnapshot) -> Receive:
+        """Holds the raw body against the permit; a body that was read is handed on as it came."""
+        required = policy.permit.binding == "body"
+        if scope["type"] != "http" or not (required or permit.body_sha256):
+            return receive
+        try:
+            body = await _read_body(receive, policy.permit.max_body_bytes)
+            check_body(permit, hashlib.sha256(body).hexdigest(), required=required)
+        except PermitRejected as rejected:
+            raise Refused(_rejected(rejected), permit) from rejected
+        except Refused as refused:
+            raise Refused(refused.verdict, permit) from refused
+        return _replay(body, receive)
+
+    async def _forward(self, state: Permitted, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(state, send, self._runtime)
+        try:
+            await self.app(self._scrubbed(scope, state.permit.request_id), receive, answer)
+        except Exception:
+            if state.verdict is None or answer.started:
+                raise
+            await answer.deny(state.verdict)
+        finally:
+            self._runtime.close(state, answered=answer.completed)
+
+    def _scrubbed(self, scope: Scope, request_id: str | None) -> Scope:
+        """The scope as LiteLLM may see it: without permit, control headers and, for a governed path, query."""
+        policy = self._runtime.policy
+        permit_header = policy.permit.header.encode() if policy else b"x-llm-permit"
+        headers = [
+            (name, value)
+            for name, value in scope["headers"]
+            if name.lower() != permit_header and (request_id is None or _may_pass(name.lower()))
+        ]
+        if request_id is None:
+            return {**scope, "headers": headers}
+        headers.append((_TRACE_HEADER, request_id.encode()))
+        # A query may name another model (`?model=`) and no permit binds it.
+        return {**scope, "headers": headers, "query_string": b""}
+
+    async def _refuse(self, send: Send, scope: Scope, route: Route | None, refused: Refused) -> None:
+        enter(Denied())
+        verdict = refused.verdict
+        decision_id = self._runtime.recorder.refusal(scope, route, verdict, refused.permit)
+        if scope["type"] == "websocket":
+            await denial.close_websocket(send, verdict)
+            return
+        request_id = refused.permit.request_id if refused.permit else None
+        payload = denial.body(
+            verdict,
+            request_id=request_id,
+            policy_version=refused.permit.policy_version if refused.permit else None,
+            decision_id=decision_id,
+            template=route.template if route else None,
+        )
+        lines = denial.headers(verdict)
+        lines += [
+            (b"x-permit-decision-id", decision_id.encode()),
+            (b"x-permit-reason", str(verdict.reason).encode()),
+        ]
+        if request_id is not None:
+            lines.append((b"x-permit-request-id", request_id.encode()))
+        await denial.send_http(send, verdict, payload, lines)
+
+    def _is_health(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == HEALTH_PATH
+
+    async def _send_health(self, send: Send) -> None:
+        health = self._runtime.health()
+        payload = json.dumps(health).encode()
+        status = 200 if health["status"] == "green" else 503
+        lines = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": payload})
+
+
+def _may_pass(name: bytes) -> bool:
+    return not name.startswith(b"x-litellm-") or name in _LITELLM_HEADERS
+
+
+def _permit_text(scope: Scope, header: str) -> str:
+    """The one permit header's text.
+
+    Raises:
+        Refused: There is none, or more than one, or an empty one.
+    """
+    wanted = header.encode()
+    values: list[bytes] = [value for name, value in scope["headers"] if name.lower() == wanted]
+    if not values or (len(values) == 1 and not values[0].strip()):
+        raise Refused(Verdict(Reason.PERMIT_MISSING, f"A permit is expected in the header {header!r}."))
+    if len(values) > 1:
+        raise Refused(
+            Verdict(
+                Reason.PERMIT_MALFORMED, f"Exactly one header {header!r} is expected, {len(values)} came."
+            )
+        )
+    text = values[0].decode("latin-1")
+    if header == "authorization":
+        scheme, _, text = text.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Refused(Verdict(Reason.PERMIT_MISSING, "A permit is expected as a Bearer token."))
+    return text
+
+
+def _rejected(rejected: PermitRejected) -> Verdict:
+    detail = f" ({rejected.detail})" if rejected.detail else ""
+    return Verdict(
+        rejected.reason,
+        f"The permit is not valid here: {rejected.reason}{detail}. Ask the policy gateway for a new one.",
+    )
+
+
+async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise Refused(
+                Verdict(Reason.BODY_TOO_LARGE, f"A body of at most {limit_bytes} bytes is expected.")
+            )
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives the body once, then what the server gives."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay

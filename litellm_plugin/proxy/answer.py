@@ -1,0 +1,97 @@
+"""The answer on its way to the client: a verdict replaces it, our headers join it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from litellm_plugin.proxy import denial
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Send
+
+    from litellm_plugin.errors import Verdict
+    from litellm_plugin.proxy.context import Permitted
+    from litellm_plugin.proxy.runtime import Runtime
+
+HEADER_NAMES: Final = (
+    "x-permit-request-id",
+    "x-permit-decision-id",
+    "x-permit-endpoint",
+    "x-permit-rule",
+    "x-permit-reason",
+)
+_PREFIX: Final = b"x-permit-"
+_FIRST_ERROR_STATUS: Final = 400
+
+
+class Answer:
+    """An ASGI send that knows how the request stands.
+
+    Attributes:
+        started: Whether the status line went out.
+        completed: Whether the last byte went out.
+    """
+
+    def __init__(self, state: Permitted, send: Send, runtime: Runtime) -> None:
+        self._state = state
+        self._send = send
+        self._runtime = runtime
+        self._is_replaced = False
+        self.started = False
+        self.completed = False
+
+    async def __call__(self, message: Message) -> None:
+        """Sends one message of LiteLLM's answer, or the verdict in its place."""
+        if self._is_replaced:
+            return
+        if message["type"] == "http.response.start":
+            if message["status"] >= _FIRST_ERROR_STATUS and self._state.verdict is not None:
+                await self.deny(self._state.verdict)
+                return
+            self.started = True
+            message = {**message, "headers": [*_without_ours(message.get("headers", [])), *self._headers()]}
+        elif message["type"] == "http.response.body":
+            self._state.response_started = self._state.response_started or bool(message.get("body"))
+            self.completed = not message.get("more_body", False)
+        await self._send(message)
+
+    async def deny(self, verdict: Verdict) -> None:
+        """Ends the request with a verdict."""
+        self._is_replaced = True
+        self.started = self.completed = True
+        state = self._state
+        decision_id = self._runtime.recorder.denial(state, verdict)
+        payload = denial.body(
+            verdict,
+            request_id=state.permit.request_id,
+            policy_version=state.permit.policy_version,
+            decision_id=decision_id,
+            template=state.template,
+        )
+        lines = denial.headers(verdict, state.retry_after_s)
+        ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
+        await denial.send_http(self._send, verdict, payload, [*lines, *ours])
+
+    def _headers(self, decision_id: str | None = None, reason: str | None = None) -> denial.Headers:
+        state = self._state
+        attempt = state.current
+        values = dict.fromkeys(HEADER_NAMES, "")
+        values["x-permit-request-id"] = state.permit.request_id
+        if attempt is not None:
+            values["x-permit-decision-id"] = attempt.decision_id
+            values["x-permit-endpoint"] = attempt.candidate.endpoint
+            values["x-permit-reason"] = "selected" if attempt.number == 1 else "failover"
+            values["x-permit-rule"] = next(
+                (g.decision.rule.name for g in state.groups.values() if g.decision_id == attempt.decision_id),
+                "",
+            )
+        if decision_id is not None:
+            values["x-permit-decision-id"] = decision_id
+        if reason is not None:
+            values["x-permit-reason"] = reason
+        return [(name.encode(), value.encode()) for name, value in values.items() if value]
+
+
+def _without_ours(lines: denial.Headers) -> denial.Headers:
+    """What LiteLLM answered without headers that look like ours: a provider must not write them."""
+    return [line for line in lines if not line[0].lower().startswith(_PREFIX)]

@@ -1,0 +1,133 @@
+"""The state of one request, carried by a ContextVar that no client can write.
+
+LiteLLM's metadata is client-writable, copied on fallbacks and deep-copied for mirrors, so it decides
+nothing here. The ContextVar set by admission is seen in every hook, through retries, fallbacks, streams
+and log events of the same request.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from litellm_plugin.errors import Verdict
+    from litellm_plugin.permit import Permit
+    from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
+    from litellm_plugin.routing.facts import CallType
+    from litellm_plugin.settings import PolicySnapshot
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call of one deployment.
+
+    Attributes:
+        number: 1 for the first attempt of the request.
+        decision_id: The decision that it carries out.
+        candidate: The deployment that is called.
+        started_s: Monotonic seconds.
+    """
+
+    number: int
+    decision_id: str
+    candidate: Candidate
+    started_s: float
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class RoutedGroup:
+    """A decision that was recorded for a model group of this request."""
+
+    decision_id: str
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Permitted:
+    """A request with a valid permit, on a governed path.
+
+    Attributes:
+        policy: The policy snapshot that the whole request is judged by.
+        permit: The verified permit.
+        scope: What routing may know of it.
+        call_type: The kind of call, from the path.
+        method, template: The route that the app's own router matches.
+        received_s: Monotonic seconds.
+        timings_ms: How long each stage of this plugin took.
+        statistics_age_ms: How old the statistics were that the decision read.
+        call_id: LiteLLM's id of the call.
+        facts: What is known of the request once LiteLLM parsed the body.
+        dropped_fields: Body fields that did not reach LiteLLM.
+        groups: Decisions by model group (or deployment id).
+        attempts: Every attempt so far.
+        verdict: How the request ends unless a later attempt is dispatched.
+        recorded, denial_id: The verdict that a record tells already, and that record's decision id.
+        retry_after_s: What the last failing provider asked for.
+        response_started: Whether the first byte of the answer's body went out.
+        closed: Whether the request is over, so that nothing may be sent on its behalf.
+    """
+
+    policy: PolicySnapshot
+    permit: Permit
+    scope: RoutingScope
+    call_type: CallType
+    method: str
+    template: str
+    received_s: float
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    statistics_age_ms: float | None = None
+    call_id: str | None = None
+    facts: RequestFacts | None = None
+    dropped_fields: tuple[str, ...] = ()
+    groups: dict[str, RoutedGroup] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    verdict: Verdict | None = None
+    recorded: Verdict | None = None
+    denial_id: str | None = None
+    retry_after_s: float | None = None
+    response_started: bool = False
+    closed: bool = False
+
+    @property
+    def tried(self) -> frozenset[str]:
+        """The deployments that were called already."""
+        return frozenset(attempt.candidate.deployment_id for attempt in self.attempts)
+
+    @property
+    def current(self) -> Attempt | None:
+        """The attempt that was dispatched last."""
+        return self.attempts[-1] if self.attempts else None
+
+    def open_attempt(self, deployment_id: str) -> Attempt | None:
+        """The attempt at this deployment that has not ended yet."""
+        return next(
+            (a for a in self.attempts if not a.ended and a.candidate.deployment_id == deployment_id), None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Administrative:
+    """A request on an administrative path: LiteLLM's own authentication holds, no model may be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A request that ended in admission; anything that still runs for it may call nothing."""
+
+
+RequestState: TypeAlias = Permitted | Administrative | Denied
+
+_state: Final[ContextVar[RequestState | None]] = ContextVar("permit_router_request", default=None)
+
+
+def current_state() -> RequestState | None:
+    """Gives the state of the request that runs here; None outside any request."""
+    return _state.get()
+
+
+def enter(state: RequestState) -> None:
+    """Makes `state` the state of everything that runs from here on in this context."""
+    _state.set(state)

@@ -1,0 +1,217 @@
+"""Deployments: LiteLLM's router read as candidates, and where a call is really about to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import litellm
+from litellm.litellm_core_utils.get_llm_provider_logic import get_llm_provider
+
+from litellm_plugin.routing.candidates import Candidate, Prices
+from litellm_plugin.routing.facts import Capability
+
+# Everything of a call that says where it goes and with whose account. What is not among them LiteLLM
+# reads from the deployment; `litellm_credential_name` and prompt management are resolved after our hook.
+_DESTINATION: Final = (
+    "api_base",
+    "base_url",
+    "api_key",
+    "api_version",
+    "organization",
+    "region_name",
+    "litellm_credential_name",
+    "prompt_id",
+    "aws_region_name",
+    "aws_bedrock_runtime_endpoint",
+    "aws_access_key_id",
+    "aws_role_name",
+    "aws_profile_name",
+    "vertex_project",
+    "vertex_location",
+    "vertex_credentials",
+    "azure_ad_token",
+    "tenant_id",
+    "client_id",
+    "watsonx_region_name",
+    "extra_headers",
+)
+
+
+class Deployments:
+    """Reads LiteLLM's router anew at each call, since LiteLLM may replace or change it at any time."""
+
+    def router(self) -> Any | None:
+        """LiteLLM's router; None until its configuration was loaded."""
+        from litellm.proxy import proxy_server  # noqa: PLC0415 - imported by the proxy itself, seconds to import
+
+        return proxy_server.llm_router
+
+    def of_group(self, group: str) -> tuple[Candidate, ...]:
+        """All deployments of a model group, or the one deployment of that id; empty when there is neither."""
+        return tuple(candidate(entry) for entry in self._entries(group))
+
+    def with_health(self, group: str, offered: Iterable[Mapping[str, Any]]) -> tuple[Candidate, ...]:
+        """The whole group, each marked by whether LiteLLM offers it now.
+
+        Authorization is computed over the whole group: what LiteLLM holds back is unavailable, not
+        unauthorized. What it offers under this name without listing it in the group comes last.
+        """
+        available = {deployment_id(entry): entry for entry in offered}
+        whole = {deployment_id(entry): entry for entry in self._entries(group)}
+        entries = {**whole, **available}
+        return tuple(candidate(entry, is_available=name in available) for name, entry in entries.items())
+
+    def single(self, wanted_id: str) -> tuple[Candidate, ...]:
+        """The deployment of this id as the only candidate; empty when LiteLLM has none."""
+        entry = self.configured(wanted_id)
+        return (candidate(entry),) if entry is not None else ()
+
+    def configured(self, wanted_id: str) -> Mapping[str, Any] | None:
+        """The configured deployment of this id, as a mapping; None when LiteLLM has none."""
+        router = self.router()
+        found = router.get_deployment(model_id=wanted_id) if router is not None and wanted_id else None
+        return found.model_dump(exclude_none=True) if found is not None else None
+
+    def _entries(self, group: str) -> list[Mapping[str, Any]]:
+        router = self.router()
+        if router is None:
+            return []
+        listed = router.get_model_list(model_name=group) or []
+        if listed:
+            return list(listed)
+        single = self.configured(group)
+        return [single] if single is not None else []
+
+
+def deployment_id(entry: Mapping[str, Any]) -> str:
+    """LiteLLM's id of a deployment; empty when it has none."""
+    info = entry.get("model_info") or {}
+    return str(info.get("id") or "")
+
+
+def endpoint_name(entry: Mapping[str, Any]) -> str:
+    """The name that a permit authorizes: `model_info.endpoint`, else the deployment's id."""
+    info = entry.get("model_info") or {}
+    return str(info.get("endpoint") or info.get("id") or "")
+
+
+def candidate(entry: Mapping[str, Any], *, is_available: bool = True) -> Candidate:
+    """Reads one deployment: declared facts first, then LiteLLM's cost map."""
+    info: Mapping[str, Any] = entry.get("model_info") or {}
+    params: Mapping[str, Any] = entry.get("litellm_params") or {}
+    known = _cost_map(info, params)
+    return Candidate(
+        deployment_id=deployment_id(entry),
+        endpoint=endpoint_name(entry),
+        clearances=_names(info.get("clearances")),
+        attributes=_names(info.get("attributes")) or frozenset(),
+        latency_classes=_names(info.get("latency_classes")),
+        capabilities=_capabilities(info, known),
+        max_input_tokens=_whole(info.get("max_input_tokens")) or _whole(known.get("max_input_tokens")),
+        prices=_prices(info, params, known),
+        region=_text(info.get("region")),
+        tier=_text(info.get("tier")),
+        is_available=is_available,
+    )
+
+
+def _cost_map(info: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """LiteLLM's entry for the deployment's base model, else for its model; empty when it knows neither."""
+    names = (info.get("base_model"), params.get("base_model"), params.get("model"))
+    for name in names:
+        if isinstance(name, str) and name:
+            entry = litellm.model_cost.get(name) or litellm.model_cost.get(name.partition("/")[2])
+            if isinstance(entry, Mapping):
+                return entry
+    return {}
+
+
+def _prices(info: Mapping[str, Any], params: Mapping[str, Any], known: Mapping[str, Any]) -> Prices:
+    """The deployment's own prices before the cost map's; a price nobody states stays unknown, never 0."""
+
+    def price(key: str) -> float | None:
+        for source in (params, info, known):
+            value = source.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return float(value)
+        return None
+
+    return Prices(
+        input_usd=price("input_cost_per_token"),
+        output_usd=price("output_cost_per_token"),
+        request_usd=price("input_cost_per_request") or 0.0,
+    )
+
+
+def _capabilities(info: Mapping[str, Any], known: Mapping[str, Any]) -> frozenset[Capability]:
+    declared = _names(info.get("capabilities")) or frozenset()
+
+    def supports(capability: Capability) -> bool:
+        key = f"supports_{capability}"
+        own = info.get(key)
+        return capability in declared or (known.get(key) is True if own is None else own is True)
+
+    return frozenset(capability for capability in Capability if supports(capability))
+
+
+def _names(value: object) -> frozenset[str] | None:
+    if not isinstance(value, list | tuple | set | frozenset):
+        return None
+    return frozenset(str(entry) for entry in value)
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def mismatch(call: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """Says what of a call differs from the configured deployment; None when it goes where it should.
+
+    Args:
+        call: The keyword arguments that LiteLLM is about to call the provider with.
+        entry: The configured deployment.
+    """
+    params: Mapping[str, Any] = entry.get("litellm_params") or {}
+    for name in _DESTINATION:
+        if _plain(call.get(name)) != _plain(params.get(name)):
+            return name
+    if not _same_model(call, params):
+        return "model"
+    return None
+
+
+def _plain(value: object) -> object:
+    """A value without the wrappers that LiteLLM puts round secrets; empty means absent."""
+    reveal = getattr(value, "get_secret_value", None)
+    plain = reveal() if callable(reveal) else value
+    return plain or None
+
+
+def _same_model(call: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    wanted = str(params.get("model") or "")
+    actual = str(call.get("model") or "")
+    wanted_provider = _text(params.get("custom_llm_provider"))
+    actual_provider = _text(call.get("custom_llm_provider"))
+    if (wanted, wanted_provider) == (actual, actual_provider):
+        return True
+    resolved, provider = _provider(wanted, wanted_provider)
+    resolved_actual, provider_actual = _provider(actual, actual_provider)
+    if provider != provider_actual:
+        return False
+    return "*" in wanted or resolved == resolved_actual
+
+
+@lru_cache(maxsize=1024)
+def _provider(model: str, custom_llm_provider: str | None) -> tuple[str, str]:
+    """The bare model and the provider that LiteLLM will call for it."""
+    try:
+        bare, provider, _, _ = get_llm_provider(model=model, custom_llm_provider=custom_llm_provider)
+    except Exception:  # noqa: BLE001 - LiteLLM raises many kinds here; a model it cannot place matches nothing
+        return model, f"unknown:{custom_llm_provider}"
+    return str(bare).removeprefix(f"{provider}/"), str(provider)

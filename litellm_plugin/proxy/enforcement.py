@@ -1,0 +1,239 @@
+"""Enforcement: what the hooks do, with LiteLLM's calling conventions left outside.
+
+Three points see a request after admission: the pre-call hook scrubs its body and plans, selection picks
+the plan's next candidate for each attempt, the final check holds the call that is about to be made
+against the permit once more. Each of them refuses by itself; none relies on the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from litellm_plugin.errors import Reason, RequestDenied, Verdict
+from litellm_plugin.proxy import fields
+from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
+from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch
+from litellm_plugin.routing import decide, request_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+    from litellm_plugin.proxy.runtime import Runtime
+    from litellm_plugin.routing import Candidate, Decision, RequestFacts
+
+
+class Enforcement:
+    """The three points of enforcement behind admission.
+
+    Args:
+        runtime: What this worker knows.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def prepare(self, data: MutableMapping[str, Any]) -> None:
+        """Scrubs the body, plans, and sets how often LiteLLM's retry loop may run.
+
+        Raises:
+            RequestDenied: The body cannot be served, or nothing here is authorized for it.
+        """
+        started_s = self._runtime.clock.monotonic()
+        state = self.permitted()
+        refused = fields.refusal(data, state.call_type)
+        if refused is not None:
+            raise RequestDenied(refused)
+        state.dropped_fields = fields.scrub(data, state.call_type, state.policy.body_fields)
+        state.call_id = _text(data.get("litellm_call_id"))
+        group = str(data.get("model") or "")
+        state.facts = request_facts(state.call_type, group, data)
+        data["litellm_trace_id"] = state.permit.request_id
+        data["num_retries"] = self._attempts(state, group) - 1
+        state.timings_ms["prepare"] = (self._runtime.clock.monotonic() - started_s) * 1000
+
+    def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:
+        """Gives the id of the one deployment that the next attempt calls.
+
+        Args:
+            group: The model group as LiteLLM resolved it.
+            offered: The deployments that LiteLLM holds healthy.
+
+        Raises:
+            RequestDenied: Nothing is left that the permit allows, or the request may not go on.
+        """
+        state = self.permitted()
+        self._may_go_on(state)
+        offered = list(offered)
+        available = {deployment_id(entry) for entry in offered}
+        known = state.groups.get(group)
+        if known is None or not available.issuperset(
+            c.deployment_id for c in _untried(known.decision, state)
+        ):
+            candidates = self._runtime.deployments.with_health(group, offered)
+            known = self._plan(state, group, candidates)
+        if known.decision.verdict is not None:
+            raise RequestDenied(known.decision.verdict)
+        following = next(iter(_untried(known.decision, state)), None)
+        if following is None:
+            raise RequestDenied(exhausted(state))
+        return following.deployment_id
+
+    def check(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Holds a call that is about to be made against the permit, and gives what the call must carry.
+
+        Raises:
+            RequestDenied: The deployment is not in the set, or the call would not go to it.
+        """
+        state = self.permitted()
+        wanted_id = deployment_id(call)
+        ongoing = state.open_attempt(wanted_id)
+        entry = self._runtime.deployments.configured(wanted_id)
+        if entry is None:
+            raise RequestDenied(
+                Verdict(
+                    Reason.DESTINATION_MISMATCH,
+                    "A call without a configured deployment was refused: no permit can name where it goes.",
+                )
+            )
+        different = mismatch(call, entry)
+        if different is not None:
+            raise RequestDenied(
+                Verdict(
+                    Reason.DESTINATION_MISMATCH,
+                    f"The call differs from the configured deployment in {different!r}; it was not made.",
+                )
+            )
+        if ongoing is None:
+            self._may_go_on(state)
+            self._begin(state, *self._admitted(state, wanted_id))
+        state.verdict = None
+        return {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": 0}
+
+    def scope_cache(self, request: MutableMapping[str, Any], endpoint: str) -> None:
+        """Puts the response cache's scope into a request before LiteLLM copies it."""
+        request["cache"] = self._cache_scope(self.permitted(), request, endpoint)
+
+    def permitted(self) -> Permitted:
+        """The state of the request that runs here.
+
+        Raises:
+            RequestDenied: There is none, or it may call no model.
+        """
+        state = current_state()
+        if isinstance(state, Permitted) and not state.closed:
+            return state
+        self._runtime.count_no_context()
+        raise RequestDenied(
+            Verdict(
+                Reason.NO_CONTEXT,
+                "A model call outside a request with a valid permit was refused; nothing was sent.",
+            )
+        )
+
+    def _may_go_on(self, state: Permitted) -> None:
+        if state.response_started:
+            raise RequestDenied(
+                Verdict(Reason.CHAIN_EXHAUSTED, "The answer has begun; no other endpoint may continue it.")
+            )
+        if not state.permit.is_alive(self._runtime.clock.wall(), state.policy.claims.leeway_s):
+            raise RequestDenied(
+                Verdict(
+                    Reason.EXPIRED,
+                    "The permit expired before the next attempt. Ask the policy gateway again.",
+                )
+            )
+        if len(state.attempts) >= state.policy.routing.attempts:
+            raise RequestDenied(exhausted(state))
+
+    def _attempts(self, state: Permitted, group: str) -> int:
+        """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
+        candidates = self._runtime.deployments.of_group(group)
+        if not candidates:
+            return state.policy.routing.attempts
+        return len(self._plan(state, group, candidates).decision.plan)
+
+    def _plan(self, state: Permitted, group: str, candidates: tuple[Candidate, ...]) -> RoutedGroup:
+        """Decides for a group and records it, before anything is sent."""
+        started_s = self._runtime.clock.monotonic()
+        statistics = self._runtime.store.snapshot()
+        decision = decide(
+            state.policy.routing,
+            replace(_facts(state), model_group=group),
+            state.scope,
+            candidates,
+            statistics=statistics,
+            seed=_seed(state.permit.request_id),
+            tried=state.tried,
+        )
+        now_s = self._runtime.clock.monotonic()
+        state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
+        state.timings_ms["decide"] = (now_s - started_s) * 1000
+        if decision.verdict is not None and state.attempts:
+            # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
+            decision = replace(decision, verdict=exhausted(state))
+        routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
+        state.groups[group] = routed
+        if decision.verdict is not None:
+            raise RequestDenied(decision.verdict)
+        return routed
+
+    def _admitted(self, state: Permitted, wanted_id: str) -> tuple[RoutedGroup, Candidate]:
+        """The decision whose plan holds this deployment; one is made for a call that met no selection."""
+        for routed in reversed(state.groups.values()):
+            for candidate in routed.decision.plan:
+                if candidate.deployment_id == wanted_id:
+                    return routed, candidate
+        routed = self._plan(state, wanted_id, self._runtime.deployments.single(wanted_id))
+        return routed, routed.decision.plan[0]
+
+    def _begin(self, state: Permitted, routed: RoutedGroup, candidate: Candidate) -> None:
+        if candidate.endpoint not in state.scope.endpoints:
+            raise RequestDenied(Verdict(Reason.NOT_AUTHORIZED, "The endpoint is not in the authorized set."))
+        state.attempts.append(
+            Attempt(
+                number=len(state.attempts) + 1,
+                decision_id=routed.decision_id,
+                candidate=candidate,
+                started_s=self._runtime.clock.monotonic(),
+            )
+        )
+
+    @staticmethod
+    def _cache_scope(state: Permitted, call: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+        """LiteLLM's cache controls with a namespace that no other tenant, classification or endpoint shares."""
+        asked = call.get("cache")
+        kept = dict(asked) if isinstance(asked, dict) else {}
+        parts = (state.scope.tenant, state.scope.data_classification, endpoint)
+        text = "\0".join(f"{len(part)}:{part}" for part in parts)
+        return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}
+
+
+def _untried(decision: Decision, state: Permitted) -> list[Candidate]:
+    tried = state.tried
+    return [candidate for candidate in decision.plan if candidate.deployment_id not in tried]
+
+
+def exhausted(state: Permitted) -> Verdict:
+    """The verdict for a request whose authorized endpoints were all used up."""
+    names = ", ".join(dict.fromkeys(attempt.candidate.endpoint for attempt in state.attempts))
+    tried = f"tried: {names}" if names else "none could be tried"
+    return Verdict(
+        Reason.CHAIN_EXHAUSTED,
+        f"Every authorized endpoint that could serve request {state.permit.request_id} was used up ({tried}). "
+        "No endpoint outside the authorized set was tried.",
+    )
+
+
+def _facts(state: Permitted) -> RequestFacts:
+    return state.facts or request_facts(state.call_type, "", {})
+
+
+def _seed(request_id: str) -> int:
+    """A seed that repeats with the request, so that a decision can be made again from its record."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:4])
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,157 @@
+"""The hooks that LiteLLM calls: its conventions on this side, enforcement and outcomes on the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastapi import HTTPException
+from litellm.constants import DEFAULT_HEALTH_CHECK_PROMPT
+from litellm.integrations.custom_logger import CustomLogger
+
+from litellm_plugin.errors import Reason, RequestDenied, Verdict
+from litellm_plugin.proxy.context import Permitted, current_state
+from litellm_plugin.proxy.deployments import deployment_id, endpoint_name
+from litellm_plugin.proxy.enforcement import Enforcement
+from litellm_plugin.proxy.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from litellm_plugin.proxy.runtime import Runtime
+
+
+class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are untyped here
+    """The callback to register as `litellm_plugin.permit_router`.
+
+    Every hook is defined here, on the class that LiteLLM holds: it does not see an inherited pre-call hook.
+    Without a runtime the object is inert: it lets everything pass and records nothing.
+    """
+
+    def __init__(self, runtime: Runtime | None) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self._enforcement = Enforcement(runtime) if runtime else None
+        self._outcomes = Outcomes(runtime) if runtime else None
+
+    async def async_pre_call_hook(
+        self,
+        user_api_key_dict: Any,  # noqa: ARG002 - LiteLLM's signature
+        cache: Any,  # noqa: ARG002 - LiteLLM's signature
+        data: dict[str, Any],
+        call_type: Any,  # noqa: ARG002 - the path fixed it in admission; LiteLLM's own is misleading on some routes
+    ) -> dict[str, Any]:
+        """Scrubs and plans; ends the request when nothing here is authorized for it."""
+        if self._enforcement is not None:
+            try:
+                self._enforcement.prepare(data)
+            except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
+                self._end(error)
+        return data
+
+    async def async_filter_deployments(
+        self,
+        model: str,
+        healthy_deployments: list[Any],
+        messages: Any,  # noqa: ARG002 - LiteLLM's signature
+        request_kwargs: dict[str, Any] | None = None,
+        parent_otel_span: Any = None,  # noqa: ARG002 - LiteLLM's signature
+    ) -> list[Any]:
+        """Narrows LiteLLM's list to exactly the one deployment that the plan names for this attempt."""
+        if self._enforcement is None:
+            return healthy_deployments
+        try:
+            chosen = self._enforcement.select(model, healthy_deployments)
+            entry = next(each for each in healthy_deployments if deployment_id(each) == chosen)
+            if request_kwargs is not None:
+                # Our plan is the order; LiteLLM's own order level would drop the chosen one again.
+                request_kwargs.pop("_target_order", None)
+                self._enforcement.scope_cache(request_kwargs, endpoint_name(entry))
+        except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
+            self._end(error)
+        return [entry]
+
+    async def async_pre_call_deployment_hook(
+        self,
+        kwargs: dict[str, Any],
+        call_type: Any,  # noqa: ARG002 - LiteLLM's signature
+    ) -> dict[str, Any] | None:
+        """Holds the call that is about to be made against the permit."""
+        if self._enforcement is None:
+            return None
+        if current_state() is None and is_health_probe(kwargs):
+            return None
+        try:
+            return {**kwargs, **self._enforcement.check(kwargs)}
+        except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
+            self._end(error)
+
+    async def async_post_call_failure_deployment_hook(
+        self,
+        request_data: Any,
+        exception: Exception,
+        call_type: Any,  # noqa: ARG002 - LiteLLM's signature
+        fallback_depth: int | None = None,  # noqa: ARG002 - LiteLLM's signature
+    ) -> None:
+        """Records a failed attempt."""
+        if self._outcomes is not None:
+            self._outcomes.failed(deployment_id(request_data), exception)
+
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """Records a successful attempt, with LiteLLM's own figures."""
+        if self._outcomes is not None:
+            self._outcomes.succeeded(kwargs, response_obj, start_time, end_time)
+
+    async def async_log_failure_event(
+        self,
+        kwargs: dict[str, Any],
+        response_obj: Any,
+        start_time: Any,
+        end_time: Any,  # noqa: ARG002 - LiteLLM's signature
+    ) -> None:
+        """Records a stream that broke; failures before the first byte were recorded already."""
+        if self._outcomes is not None:
+            self._outcomes.broken(kwargs)
+
+    def _end(self, error: Exception) -> NoReturn:
+        """Ends the request: the verdict goes into the state, and LiteLLM gets the one class it never retries."""
+        state = current_state()
+        if isinstance(error, RequestDenied):
+            verdict = error.verdict
+        else:
+            if self.runtime is not None:
+                self.runtime.log.error("A hook failed; the request is denied", exc_info=error)
+            verdict = Verdict(
+                Reason.INTERNAL_ERROR, "The permit router failed; nothing was sent to a provider."
+            )
+        if isinstance(state, Permitted):
+            state.verdict = verdict
+        detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
+        raise HTTPException(status_code=403, detail=detail) from error
+
+
+_PROBE_TAG = "litellm-internal-health-check"
+# litellm/proxy/health_check.py and main.ahealth_check; the environment may set the default one.
+_PROBE_TEXTS = frozenset({"Hey how's it going?", "What's 1 + 1?", "test"})
+
+
+def is_health_probe(kwargs: dict[str, Any]) -> bool:
+    """Whether a call outside any request is LiteLLM's own probe with one of its constant prompts."""
+    metadata = kwargs.get("litellm_metadata") or kwargs.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    if not isinstance(tags, list | tuple) or _PROBE_TAG not in tags:
+        return False
+    return all(text in _PROBE_TEXTS or text == DEFAULT_HEALTH_CHECK_PROMPT for text in _texts(kwargs))
+
+
+def _texts(kwargs: dict[str, Any]) -> Iterator[object]:
+    """Every text that a call would send."""
+    for message in kwargs.get("messages") or ():
+        yield message.get("content") if isinstance(message, dict) else message
+    for name in ("prompt", "input", "query"):
+        value = kwargs.get(name)
+        if isinstance(value, list | tuple):
+            yield from value
+        elif value is not None:
+            yield value

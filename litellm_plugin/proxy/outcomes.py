@@ -1,0 +1,195 @@
+"""Outcomes: how attempts ended, read from LiteLLM's callbacks, for the statistics and the decision log.
+
+LiteLLM logs only the first failure of a request, so failures come from the deployment hook, which fires
+for each attempt; successes come from the success event, which has usage, price and first-token time.
+"""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import litellm
+
+from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.proxy.context import Permitted, current_state
+from litellm_plugin.proxy.enforcement import exhausted
+from litellm_plugin.routing.attempts import AttemptStatus, Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from litellm_plugin.proxy.context import Attempt
+    from litellm_plugin.proxy.runtime import Runtime
+
+
+class Outcomes:
+    """Closes attempts.
+
+    Args:
+        runtime: What this worker knows.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def failed(self, deployment_id: str, exception: Exception) -> None:
+        """Closes an attempt that ended with an exception before its answer began."""
+        state = current_state()
+        attempt = state.open_attempt(deployment_id) if isinstance(state, Permitted) else None
+        if not isinstance(state, Permitted) or attempt is None:
+            return
+        status = classify(exception)
+        is_final = not status.is_retryable or not self._may_continue(state)
+        if status.is_retryable:
+            state.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
+            state.verdict = exhausted(state) if is_final else _stopped(state)
+        http_status = getattr(exception, "status_code", None)
+        self._close(
+            state,
+            attempt,
+            status,
+            total_ms=(self._runtime.clock.monotonic() - attempt.started_s) * 1000,
+            http_status=http_status if isinstance(http_status, int) else None,
+            error_class=type(exception).__name__,
+            is_final=is_final,
+        )
+
+    def succeeded(self, kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> None:
+        """Closes an attempt that gave a whole answer."""
+        facts: Mapping[str, Any] = kwargs.get("standard_logging_object") or {}
+        state = current_state()
+        wanted_id = str(facts.get("model_id") or "")
+        attempt = state.open_attempt(wanted_id) if isinstance(state, Permitted) else None
+        if not isinstance(state, Permitted) or attempt is None:
+            return
+        began = kwargs.get("completion_start_time")
+        first_token_ms = (began - start).total_seconds() * 1000 if began and began < end else None
+        cache_hit = bool(kwargs.get("cache_hit") or facts.get("cache_hit"))
+        self._close(
+            state,
+            attempt,
+            AttemptStatus.SUCCESS,
+            total_ms=(end - start).total_seconds() * 1000,
+            first_token_ms=first_token_ms,
+            input_tokens=_whole(facts.get("prompt_tokens")),
+            output_tokens=_whole(facts.get("completion_tokens")),
+            cost_usd=_number(facts.get("response_cost")),
+            cache_hit=cache_hit,
+        )
+
+    def broken(self, kwargs: Mapping[str, Any]) -> None:
+        """Closes an attempt whose stream broke after it began."""
+        state = current_state()
+        exception = kwargs.get("exception")
+        if (
+            not isinstance(state, Permitted)
+            or not state.response_started
+            or not isinstance(exception, Exception)
+        ):
+            return
+        attempt = state.current
+        if attempt is None or attempt.ended:
+            return
+        total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
+        self._close(
+            state, attempt, classify(exception), total_ms=total_ms, error_class=type(exception).__name__
+        )
+
+    def abandon(self, state: Permitted) -> None:
+        """Closes what is still open of a request whose client went away, or of which LiteLLM never told the end."""
+        for attempt in state.attempts:
+            if not attempt.ended:
+                total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
+                self._close(state, attempt, AttemptStatus.ABANDONED, total_ms=total_ms)
+
+    def _may_continue(self, state: Permitted) -> bool:
+        """Whether some plan of this request holds an endpoint that was not tried, within its attempts."""
+        if len(state.attempts) >= state.policy.routing.attempts:
+            return False
+        tried = state.tried
+        return any(
+            candidate.deployment_id not in tried
+            for routed in state.groups.values()
+            for candidate in routed.decision.plan
+        )
+
+    def _close(
+        self,
+        state: Permitted,
+        attempt: Attempt,
+        status: AttemptStatus,
+        *,
+        total_ms: float,
+        first_token_ms: float | None = None,
+        cache_hit: bool | None = None,
+        **facts: Any,
+    ) -> None:
+        attempt.ended = True
+        if not cache_hit:
+            self._runtime.store.record(
+                Measurement(
+                    deployment_id=attempt.candidate.deployment_id,
+                    status=status,
+                    total_ms=total_ms,
+                    first_token_ms=first_token_ms,
+                )
+            )
+        self._runtime.recorder.attempt(
+            state,
+            attempt,
+            status,
+            total_ms=total_ms,
+            first_token_ms=first_token_ms,
+            cache_hit=cache_hit,
+            **facts,
+        )
+
+
+def classify(exception: BaseException) -> AttemptStatus:
+    """Puts an exception of LiteLLM into one of the classes that health and retries tell apart."""
+    status = getattr(exception, "status_code", None)
+    if isinstance(exception, litellm.Timeout) or status in {408, 504}:
+        return AttemptStatus.TIMEOUT
+    if isinstance(exception, litellm.APIConnectionError):
+        return AttemptStatus.CONNECTION_ERROR
+    if not isinstance(status, int):
+        return AttemptStatus.SERVER_ERROR
+    if status == 429:  # noqa: PLR2004 - RFC 6585 §4
+        return AttemptStatus.RATE_LIMITED
+    if status in {401, 403}:
+        return AttemptStatus.PROVIDER_AUTH
+    return AttemptStatus.CLIENT_ERROR if 400 <= status < 500 else AttemptStatus.SERVER_ERROR  # noqa: PLR2004 - RFC 9110 §15
+
+
+def _stopped(state: Permitted) -> Verdict:
+    return Verdict(
+        Reason.UNAVAILABLE,
+        f"The authorized endpoints did not answer request {state.permit.request_id}. Try again shortly.",
+    )
+
+
+def _retry_after_s(exception: BaseException, now: float) -> float | None:
+    """What the provider asked for: seconds or a date, RFC 9110 §10.2.3; None when it asked for nothing readable."""
+    response = getattr(exception, "response", None)
+    headers: Any = (
+        getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None) or {}
+    )
+    value = headers.get("retry-after")
+    if not isinstance(value, str):
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,189 @@
+"""Paths: which route of LiteLLM's app a request will reach, and whether it may.
+
+A request is classified by the (method, template) that the app's own router will match after root-path
+stripping, never by a prefix of the raw path: encoded spellings (`%2f`, `%76%31`) reach handlers too.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi.routing import iter_route_contexts
+from starlette._utils import get_route_path
+from starlette.routing import Mount, WebSocketRoute
+
+from litellm_plugin.routing.facts import CallType
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from starlette.types import Scope
+
+_GOVERNED_PATHS: Final = {
+    CallType.CHAT: ("/chat/completions", "/v1/chat/completions"),
+    CallType.COMPLETION: ("/completions", "/v1/completions"),
+    CallType.EMBEDDING: ("/embeddings", "/v1/embeddings"),
+    CallType.MESSAGES: ("/v1/messages",),
+    CallType.RESPONSES: ("/responses", "/v1/responses"),
+}
+
+GOVERNED: Final[Mapping[tuple[str, str], CallType]] = MappingProxyType(
+    {("POST", path): call_type for call_type, paths in _GOVERNED_PATHS.items() for path in paths}
+)
+"""Routes that carry a prompt: a permit is needed, and every layer fires."""
+
+ADMINISTRATIVE: Final = frozenset(
+    {
+        ("GET", "/health/liveliness"),
+        ("GET", "/health/liveness"),
+        ("GET", "/health/readiness"),
+        ("GET", "/models"),
+        ("GET", "/v1/models"),
+        ("GET", "/model/info"),
+        ("GET", "/v1/model/info"),
+        ("POST", "/key/generate"),
+        ("POST", "/key/update"),
+        ("POST", "/key/delete"),
+        ("POST", "/key/block"),
+        ("POST", "/key/unblock"),
+        ("GET", "/key/info"),
+        ("GET", "/key/list"),
+        ("POST", "/team/new"),
+        ("POST", "/team/update"),
+        ("POST", "/team/delete"),
+        ("GET", "/team/info"),
+        ("GET", "/team/list"),
+        ("POST", "/user/new"),
+        ("POST", "/user/update"),
+        ("POST", "/user/delete"),
+        ("GET", "/user/info"),
+        ("GET", "/user/list"),
+    }
+)
+"""Routes that carry no prompt: LiteLLM's own authentication holds, and no model may be called."""
+
+_CACHE_SIZE: Final = 1024
+
+
+class PathKind(enum.StrEnum):
+    """What a path is to this plugin."""
+
+    GOVERNED = "governed"
+    ADMINISTRATIVE = "administrative"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A classified request: the route it will reach, and what that means.
+
+    Attributes:
+        kind: What may happen with it.
+        method: The HTTP method; `WEBSOCKET` for websockets.
+        template: The matched route's template; None when no route matches.
+        call_type: The kind of call, on governed paths.
+    """
+
+    kind: PathKind
+    method: str
+    template: str | None
+    call_type: CallType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    pattern: re.Pattern[str]
+    template: str
+    methods: frozenset[str] | None
+    is_websocket: bool
+    is_mount: bool
+
+    def serves(self, method: str, path: str) -> bool:
+        if not self.is_mount:
+            if self.is_websocket != (method == "WEBSOCKET"):
+                return False
+            if self.methods is not None and method not in self.methods:
+                return False
+        return self.pattern.match(path) is not None
+
+
+class RouteTable:
+    """The app's routes, flattened in matching order, with a bounded cache of answers.
+
+    The flat scan gives what Starlette's nested one gives, since that one too takes the first full match in
+    order. The table is built again when the app's list of routes changes: LiteLLM adds whole features
+    at their first request.
+    """
+
+    def __init__(self, router: Any) -> None:
+        self._router = router
+        self._version: tuple[int, ...] = ()
+        self._entries: tuple[_Entry, ...] = ()
+        self._cache: OrderedDict[tuple[str, str], Route] = OrderedDict()
+
+    def classify(self, scope: Scope) -> Route:
+        """Says which route `scope` will reach and whether it is governed, administrative or refused."""
+        version = tuple(map(id, self._router.routes))
+        if version != self._version:
+            self._entries = tuple(_entries(self._router.routes))
+            self._version = version
+            self._cache.clear()
+        method = "WEBSOCKET" if scope["type"] == "websocket" else str(scope["method"])
+        key = (method, get_route_path(scope))
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+            return known
+        return self._remember(key, self._scan(*key))
+
+    def templates(self) -> frozenset[tuple[str, str]]:
+        """Every (method, template) of the app."""
+        return frozenset(
+            (method, entry.template) for entry in self._entries for method in entry.methods or ("*",)
+        )
+
+    def _remember(self, key: tuple[str, str], route: Route) -> Route:
+        self._cache[key] = route
+        if len(self._cache) > _CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return route
+
+    def _scan(self, method: str, path: str) -> Route:
+        template = next((entry.template for entry in self._entries if entry.serves(method, path)), None)
+        kind, call_type = classify_template(method, template)
+        return Route(kind=kind, method=method, template=template, call_type=call_type)
+
+
+def classify_template(method: str, template: str | None) -> tuple[PathKind, CallType | None]:
+    """Looks a (method, template) up in the two short lists; everything else is refused."""
+    if template is None:
+        return PathKind.REFUSED, None
+    call_type = GOVERNED.get((method, template))
+    if call_type is not None:
+        return PathKind.GOVERNED, call_type
+    if (method, template) in ADMINISTRATIVE:
+        return PathKind.ADMINISTRATIVE, None
+    return PathKind.REFUSED, None
+
+
+def _entries(routes: Iterable[Any]) -> Iterator[_Entry]:
+    for context in iter_route_contexts(list(routes)):
+        pattern = getattr(context, "path_regex", None)
+        if pattern is None:
+            continue
+        original = context.original_route
+        is_mount = isinstance(original, Mount)
+        methods = None if is_mount else getattr(context, "methods", None)
+        template = f"{context.path}/*" if is_mount else str(context.path_format)
+        yield _Entry(
+            pattern=pattern,
+            template=template,
+            methods=frozenset(methods) if methods else None,
+            is_websocket=isinstance(original, WebSocketRoute),
+            is_mount=is_mount,
+        )

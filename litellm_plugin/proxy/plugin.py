@@ -1,0 +1,118 @@
+"""The plugin in this process: one runtime, installed into LiteLLM's app once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import litellm
+from litellm.proxy import proxy_server
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.proxy.admission import Admission
+from litellm_plugin.proxy.answer import HEADER_NAMES
+from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.runtime import Runtime
+from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints
+from litellm_plugin.settings import Flags, check_endpoints, load_policy
+
+_runtime: Final = Runtime()
+
+
+def require() -> None:
+    """Installs admission before LiteLLM loads its configuration; the production setting.
+
+    Named in `LITELLM_WORKER_STARTUP_HOOKS=litellm_plugin:require`. If the configuration then fails to
+    register the hooks, every governed path answers 503 `not_ready`.
+
+    Raises:
+        ConfigurationError: LiteLLM's app is not built as this plugin knows it.
+    """
+    if not Flags().enabled:
+        _say_inert()
+        return
+    install(proxy_server.app, _runtime)
+
+
+def build() -> PermitRouter:
+    """Builds the callback that LiteLLM registers, from the configuration that it is loading.
+
+    Raises:
+        ConfigurationError: The policy block, a flag or one of LiteLLM's own settings is wrong.
+    """
+    flags = Flags()
+    if not flags.enabled:
+        _say_inert()
+        return PermitRouter(None)
+    config = proxy_server.proxy_config.get_config_state()
+    settings = config.get("litellm_settings") or {}
+    base = _config_folder()
+    policy = load_policy(settings.get("permit_router"), flags, base=base)
+    check_configuration(config, policy)
+    check_endpoints(policy, declared_endpoints(config))
+    install(proxy_server.app, _runtime)
+    router = PermitRouter(_runtime)
+    _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
+    _runtime.start()
+    return router
+
+
+def install(app: Any, runtime: Runtime) -> None:
+    """Puts admission inside the app's ExceptionMiddleware, once, and shows our headers to browsers.
+
+    Raises:
+        ConfigurationError: The middleware stack is not built yet, or holds no ExceptionMiddleware.
+    """
+    outer = _exception_middleware(app)
+    if outer is None:
+        raise ConfigurationError(
+            "LiteLLM's app has no ExceptionMiddleware in its middleware stack; this version cannot be guarded"
+        )
+    if isinstance(outer.app, Admission):
+        return
+    outer.app = Admission(outer.app, app.router, runtime)
+    _expose_headers(app)
+
+
+def missing_parts(router: PermitRouter) -> list[str]:
+    """Says what of the plugin is no longer in its place; empty when all is."""
+    missing = []
+    if not any(callback is router for callback in litellm.callbacks):
+        missing.append("litellm.callbacks does not hold the plugin's hooks")
+    outer = _exception_middleware(proxy_server.app)
+    if outer is None or not isinstance(outer.app, Admission):
+        missing.append("admission is not in the app's middleware stack")
+    return missing
+
+
+def _exception_middleware(app: Any) -> Any | None:
+    layer = app.middleware_stack
+    while layer is not None and not isinstance(layer, ExceptionMiddleware):
+        layer = getattr(layer, "app", None)
+    return layer
+
+
+def _expose_headers(app: Any) -> None:
+    """Adds our headers to those that LiteLLM's CORS layer lets browsers read; it would overwrite ours."""
+    layer = app.middleware_stack
+    while layer is not None:
+        if isinstance(layer, CORSMiddleware):
+            shown = layer.simple_headers.get("Access-Control-Expose-Headers", "")
+            layer.simple_headers["Access-Control-Expose-Headers"] = ", ".join(
+                filter(None, (shown, *HEADER_NAMES))
+            )
+            return
+        layer = getattr(layer, "app", None)
+
+
+def _config_folder() -> Path:
+    path = getattr(proxy_server, "user_config_file_path", None)
+    return Path(path).resolve().parent if path else Path.cwd()
+
+
+def _say_inert() -> None:
+    _runtime.log.error(
+        "PERMIT_ROUTER_ENABLED is false: the permit router is INERT, no permit is checked and nothing is enforced"
+    )

@@ -1,0 +1,185 @@
+"""The recorder: fills records with the facts of this worker and writes them to the decision log."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from starlette._utils import get_route_path
+
+from litellm_plugin.errors import Reason, RecordNotWritten, RequestDenied, Verdict
+from litellm_plugin.records import PermitFacts, RequestIds, attempt_record, decision_record
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from litellm_plugin.permit import Permit
+    from litellm_plugin.proxy.clock import Clock
+    from litellm_plugin.proxy.context import Attempt, Permitted
+    from litellm_plugin.proxy.paths import Route
+    from litellm_plugin.records import DecisionLog
+    from litellm_plugin.routing import Decision
+    from litellm_plugin.routing.attempts import AttemptStatus
+
+_MODE = "enforce"
+
+
+class Recorder:
+    """Writes decision and attempt records.
+
+    Args:
+        log: Where they go.
+        instance: Names this worker.
+        config_hash: Names the policy block.
+        clock: The worker's clock.
+    """
+
+    def __init__(self, log: DecisionLog, *, instance: str, config_hash: str, clock: Clock) -> None:
+        self._log = log
+        self._instance = instance
+        self._config_hash = config_hash
+        self._clock = clock
+
+    def decision(self, state: Permitted, decision: Decision) -> str:
+        """Records a decision before anything is sent, and gives its id.
+
+        Raises:
+            RequestDenied: The log is required and did not take the record.
+        """
+        return self._decide(state, decision, decision.verdict)
+
+    def denial(self, state: Permitted, verdict: Verdict) -> str:
+        """Gives the id of the record that says why this request ends, which is written now if none does."""
+        if state.recorded == verdict and state.denial_id is not None:
+            return state.denial_id
+        last = next(reversed(state.groups.values()), None)
+        try:
+            return self._decide(state, last.decision if last else None, verdict)
+        except RequestDenied:
+            return str(uuid.uuid4())
+
+    def _decide(self, state: Permitted, decision: Decision | None, verdict: Verdict | None) -> str:
+        decision_id = str(uuid.uuid4())
+        record = decision_record(
+            time=self._time(),
+            ids=_ids(state, decision_id),
+            instance=self._instance,
+            config_hash=self._config_hash,
+            mode=_MODE,
+            path=state.template,
+            method=state.method,
+            decision=decision,
+            verdict=verdict,
+            permit=_permit_facts(state.permit),
+            scope=state.scope,
+            call_type=state.call_type,
+            requested_model=state.facts.model_group if state.facts else None,
+            dropped_fields=state.dropped_fields,
+            statistics_age_ms=state.statistics_age_ms if decision else None,
+            timings_ms=state.timings_ms,
+        )
+        if verdict is not None:
+            state.denial_id, state.recorded = decision_id, verdict
+        self._write(record)
+        return decision_id
+
+    def refusal(self, scope: Scope, route: Route | None, verdict: Verdict, permit: Permit | None) -> str:
+        """Records a request that ended in admission, and gives the record's id."""
+        decision_id = str(uuid.uuid4())
+        record = decision_record(
+            time=self._time(),
+            ids=RequestIds(decision_id=decision_id, request_id=permit.request_id if permit else None),
+            instance=self._instance,
+            config_hash=self._config_hash,
+            mode=_MODE,
+            path=(route.template if route and route.template else None) or get_route_path(scope),
+            method=route.method if route else str(scope.get("method", "WEBSOCKET")),
+            decision=None,
+            verdict=verdict,
+            permit=_permit_facts(permit) if permit else None,
+            scope=permit.scope(frozenset()) if permit else None,
+            call_type=route.call_type if route else None,
+            requested_model=None,
+            dropped_fields=(),
+            statistics_age_ms=None,
+            timings_ms={},
+        )
+        try:
+            self._write(record)
+        except RequestDenied:  # The request is refused in any case; the log's state is reported by itself.
+            return decision_id
+        return decision_id
+
+    def attempt(
+        self,
+        state: Permitted,
+        attempt: Attempt,
+        status: AttemptStatus,
+        *,
+        total_ms: float,
+        first_token_ms: float | None = None,
+        http_status: int | None = None,
+        error_class: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost_usd: float | None = None,
+        cache_hit: bool | None = None,
+        is_final: bool = True,
+    ) -> None:
+        """Records how an attempt ended; what the log does not take is counted there."""
+        record = attempt_record(
+            time=self._time(),
+            ids=_ids(state, attempt.decision_id),
+            instance=self._instance,
+            config_hash=self._config_hash,
+            attempt=attempt.number,
+            deployment_id=attempt.candidate.deployment_id,
+            endpoint=attempt.candidate.endpoint,
+            status=status,
+            http_status=http_status,
+            error_class=error_class,
+            total_ms=total_ms,
+            first_token_ms=first_token_ms,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cost_usd=cost_usd,
+            cache_hit=cache_hit,
+            is_final=is_final,
+        )
+        try:
+            self._write(record)
+        except RequestDenied:  # The call was made; there is nothing left to deny.
+            return
+
+    def _write(self, record: dict[str, object]) -> None:
+        try:
+            self._log.write(record)
+        except RecordNotWritten as error:
+            verdict = Verdict(
+                Reason.LOG_UNAVAILABLE, "The decision log does not take records and this proxy requires it."
+            )
+            raise RequestDenied(verdict) from error
+
+    def _time(self) -> str:
+        stamp = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+        return stamp.replace("+00:00", "Z")
+
+
+def _ids(state: Permitted, decision_id: str) -> RequestIds:
+    request_id = state.permit.request_id
+    return RequestIds(
+        decision_id=decision_id, request_id=request_id, call_id=state.call_id, trace_id=request_id
+    )
+
+
+def _permit_facts(permit: Permit) -> PermitFacts:
+    return PermitFacts(
+        issuer=permit.issuer,
+        kid=permit.kid,
+        jti_hash=permit.jti_hash,
+        policy_version=permit.policy_version,
+        issued_at=permit.issued_at,
+        expires_at=permit.expires_at,
+        subject=permit.subject,
+    )

@@ -1,0 +1,246 @@
+"""The runtime: what one worker of the proxy knows, and the one background task that keeps it current."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from litellm_plugin._version import __version__
+from litellm_plugin.errors import ConfigurationError, KeysUnavailable, Reason
+from litellm_plugin.permit import (
+    FileKeys,
+    IssuerTrust,
+    KeyDocumentError,
+    KeyFormat,
+    PermitVerifier,
+    RefreshTimes,
+    UrlKeys,
+)
+from litellm_plugin.proxy.clock import Clock, SystemClock
+from litellm_plugin.proxy.deployments import Deployments
+from litellm_plugin.proxy.outcomes import Outcomes
+from litellm_plugin.proxy.recorder import Recorder
+from litellm_plugin.records import FileDecisionLog
+from litellm_plugin.state import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litellm_plugin.permit import KeySource
+    from litellm_plugin.proxy.context import Permitted
+    from litellm_plugin.settings import IssuerBlock, PolicySnapshot
+
+_PERIOD_S: Final = 1.0
+# How long LiteLLM may take to tell the end of an attempt after its request ended: its log events queue.
+_REPORT_WAIT_S: Final = 30.0
+_PENDING_LIMIT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why governed requests are refused now.
+
+    Attributes:
+        reason: The reason they are refused with.
+        message: What is wrong, for the operator.
+    """
+
+    reason: Reason
+    message: str
+
+
+class Runtime:
+    """What one worker knows.
+
+    The runtime exists before LiteLLM reads its configuration, so that admission can refuse until it did:
+    without a policy, or with a hook that LiteLLM lost, no governed request passes.
+
+    Args:
+        clock: The worker's clock.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.log = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
+        self.deployments = Deployments()
+        self.store = MemoryStore(clock=self.clock.monotonic)
+        self.policy: PolicySnapshot | None = None
+        self.no_context_calls = 0
+        self._presence: Callable[[], list[str]] = list
+        self._sources: tuple[KeySource, ...] = ()
+        self._verifier: PermitVerifier | None = None
+        self._recorder: Recorder | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._pending: deque[tuple[float, Permitted]] = deque(maxlen=_PENDING_LIMIT)
+        self._outcomes = Outcomes(self)
+
+    @property
+    def verifier(self) -> PermitVerifier:
+        """Verifies permits.
+
+        Raises:
+            ConfigurationError: No policy was loaded yet.
+        """
+        if self._verifier is None:
+            raise ConfigurationError("no policy is loaded")
+        return self._verifier
+
+    @property
+    def recorder(self) -> Recorder:
+        """Writes records; before a policy is loaded they go to the default file of the decision log."""
+        if self._recorder is None:
+            self._recorder = self._new_recorder(
+                "decisions.jsonl", required=False, chain=False, config_hash=""
+            )
+        return self._recorder
+
+    def load(self, policy: PolicySnapshot, *, base: Path, presence: Callable[[], list[str]]) -> None:
+        """Takes a policy, loads keys from files and opens the decision log.
+
+        Args:
+            policy: The validated policy.
+            base: The folder that relative key files are taken from.
+            presence: Says what of the plugin is no longer in its place; empty when all is.
+
+        Raises:
+            ConfigurationError: A key file or the decision log cannot be used.
+        """
+        audience = policy.permit.audience
+        trusts = [self._trust(block, audience, base) for block in policy.permit.issuers]
+        self._verifier = PermitVerifier(trusts, policy.claims, policy.permit.max_permit_bytes)
+        self._sources = tuple(trust.keys for trust in trusts)
+        log = policy.decision_log
+        self._recorder = self._new_recorder(
+            log.file, required=log.required, chain=log.chain, config_hash=policy.config_hash
+        )
+        self._presence = presence
+        self.policy = policy
+        if policy.permit.binding == "none":
+            self.log.warning(
+                "permit.binding is 'none': whoever holds a permit can send any body with it until it expires"
+            )
+
+    def start(self) -> None:
+        """Starts the background task in the running loop, once; without a loop the first request does it."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
+
+    def faults(self) -> list[Fault]:
+        """Why governed requests are refused now; empty when they are served."""
+        if self.policy is None:
+            return [
+                Fault(
+                    Reason.NOT_READY,
+                    "no policy is loaded: litellm_settings.callbacks does not list litellm_plugin.permit_router",
+                )
+            ]
+        self.start()
+        faults = [Fault(Reason.NOT_READY, message) for message in self._presence()]
+        now_s = self.clock.monotonic()
+        if not any(_has_keys(source, now_s) for source in self._sources):
+            faults.append(Fault(Reason.KEYS_UNAVAILABLE, "no issuer's keys are loaded"))
+        return faults
+
+    def health(self) -> dict[str, object]:
+        """The body of the health answer: names no key, no address and no tenant."""
+        faults = self.faults()
+        now_s = self.clock.monotonic()
+        ages = [source.age_s(now_s) for source in self._sources]
+        return {
+            "status": "red" if faults else "green",
+            "version": __version__,
+            "mode": "enforce",
+            "faults": [{"reason": str(fault.reason), "message": fault.message} for fault in faults],
+            "config_hash": self.policy.config_hash if self.policy else None,
+            "jwks_age_seconds": [None if age is None else round(age, 1) for age in ages],
+            "no_context_calls": self.no_context_calls,
+        }
+
+    def count_no_context(self) -> None:
+        """Counts a model call that was refused because no permitted request stood behind it."""
+        self.no_context_calls += 1
+
+    def close(self, state: Permitted, *, answered: bool) -> None:
+        """Ends a request: nothing may be sent for it any more, and open attempts wait for LiteLLM's report.
+
+        Args:
+            state: The request.
+            answered: Whether the client got the whole answer; otherwise its attempts are abandoned.
+        """
+        state.closed = True
+        if all(attempt.ended for attempt in state.attempts):
+            return
+        if answered:
+            self._pending.append((self.clock.monotonic() + _REPORT_WAIT_S, state))
+        else:
+            self._outcomes.abandon(state)
+
+    async def _synchronise(self) -> None:
+        """Once a period: refreshes keys that are due, and closes attempts that LiteLLM never reported."""
+        while True:
+            try:
+                await self.synchronise_once()
+            except Exception:
+                self.log.exception("The background task failed; it goes on")
+            await asyncio.sleep(_PERIOD_S)
+
+    async def synchronise_once(self) -> None:
+        """One round of the background task."""
+        now_s = self.clock.monotonic()
+        for source in self._sources:
+            if source.is_due(now_s):
+                await source.refresh(now_s)
+        while self._pending and self._pending[0][0] <= now_s:
+            self._outcomes.abandon(self._pending.popleft()[1])
+
+    def _trust(self, block: IssuerBlock, audience: str, base: Path) -> IssuerTrust:
+        algorithms = frozenset(block.algorithms)
+        return IssuerTrust(
+            issuer=block.issuer,
+            audience=audience,
+            algorithms=algorithms,
+            keys=self._keys(block, algorithms, base),
+            kid_optional=block.kid_optional,
+        )
+
+    def _keys(self, block: IssuerBlock, algorithms: frozenset[str], base: Path) -> KeySource:
+        times = RefreshTimes(interval_s=block.refresh_seconds, max_stale_s=block.max_stale_seconds)
+        if block.jwks_url:
+            return UrlKeys(
+                block.jwks_url,
+                issuer=block.issuer,
+                algorithms=algorithms,
+                times=times,
+                allow_http=block.allow_http,
+            )
+        key_format = KeyFormat.JWKS if block.jwks_file else KeyFormat.PEM
+        path = base / (block.jwks_file or block.public_key_file or "")
+        keys = FileKeys(path, key_format, issuer=block.issuer, algorithms=algorithms, times=times)
+        try:
+            keys.load(self.clock.monotonic())
+        except KeyDocumentError as error:
+            raise ConfigurationError(f"keys of issuer {block.issuer!r}: {error}") from error
+        return keys
+
+    def _new_recorder(self, file: str, *, required: bool, chain: bool, config_hash: str) -> Recorder:
+        instance = f"{socket.gethostname()}:{os.getpid()}"
+        log = FileDecisionLog(file, required=required, chain=chain, writer=instance)
+        return Recorder(log, instance=instance, config_hash=config_hash, clock=self.clock)
+
+
+def _has_keys(source: KeySource, now_s: float) -> bool:
+    try:
+        source.current(now_s)
+    except KeysUnavailable:
+        return False
+    return True
