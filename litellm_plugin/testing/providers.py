@@ -1,0 +1,270 @@
+"""The recording provider: one endpoint's provider that writes down every request and then answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from starlette.requests import ClientDisconnect, Request
+
+from litellm_plugin.testing import _anthropic, _openai
+from litellm_plugin.testing._wire import Reply, estimated_tokens, json_bytes, prompt_text
+from litellm_plugin.testing.faults import Fault, FaultKind
+from litellm_plugin.testing.server import drop_connection
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+Answer: TypeAlias = str | Callable[[Any], str]
+
+_JSON = "application/json"
+_SSE = "text/event-stream; charset=utf-8"
+
+# The first suffix that fits wins: a chat path ends in "/completions" too.
+_DIALECTS: tuple[tuple[str, Callable[[Reply], dict[str, Any]], Callable[[Reply], Iterator[bytes]]], ...] = (
+    ("/chat/completions", _openai.chat, _openai.chat_stream),
+    ("/completions", _openai.completion, _openai.completion_stream),
+    ("/responses", _openai.response, _openai.response_stream),
+    ("/messages", _anthropic.message, _anthropic.message_stream),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """One request as it reached a provider.
+
+    Attributes:
+        endpoint: The name of the provider that it reached.
+        method: The HTTP method.
+        path: The decoded path, without the query.
+        headers: The headers by lower-case name; the last one wins.
+        body: The raw body, as far as it arrived.
+        json: The body parsed as JSON, None where it is none.
+        at: When it had arrived, on `time.monotonic`.
+    """
+
+    endpoint: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    json: Any | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    status: int
+    content_type: str
+    chunks: Iterable[bytes]
+    retry_after: float | str | None = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [(b"content-type", self.content_type.encode())]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", str(self.retry_after).encode()))
+        if isinstance(self.chunks, list):
+            headers.append((b"content-length", str(sum(map(len, self.chunks))).encode()))
+        return headers
+
+
+class RecordingProvider:
+    """An ASGI app that speaks OpenAI's and Anthropic's dialects under any path prefix.
+
+    Answers POST */chat/completions, */completions, */embeddings, */responses and */messages, streamed
+    where the body says so, and GET */models. Everything else is a 404. Every request is recorded before
+    anything else happens to it.
+
+    Args:
+        name: The endpoint that this provider stands for.
+
+    Attributes:
+        latency_s: How long it waits before the headers of every answer.
+        answer: The text of every answer, or a function of the request's JSON that makes it.
+        prompt_tokens: The prompt tokens of every answer; None estimates them from the request.
+        completion_tokens: The completion tokens of every answer; None estimates them from the text.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.latency_s = 0.0
+        self.answer: Answer = f"answer from {name}"
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self._lock = threading.Lock()
+        self._requests: list[RecordedRequest] = []
+        self._faults: deque[Fault] = deque()
+        self._standing_fault: Fault | None = None
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """What was recorded until now, in order of arrival; a copy, safe to read from any thread."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def calls(self) -> int:
+        """How many requests were recorded."""
+        with self._lock:
+            return len(self._requests)
+
+    def clear(self) -> None:
+        """Forget the recorded requests; faults and settings stay."""
+        with self._lock:
+            self._requests.clear()
+
+    def fail(self, *faults: Fault) -> None:
+        """Let the next requests fail, one after the other; the queue goes before `always`."""
+        with self._lock:
+            self._faults.extend(faults)
+
+    def always(self, fault: Fault | None) -> None:
+        """Let every request fail until told otherwise; None ends it and empties the queue of `fail`."""
+        with self._lock:
+            self._standing_fault = fault
+            if fault is None:
+                self._faults.clear()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI 3, http only)."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"expected an http scope, got {scope['type']!r}")
+        request = Request(scope, receive)
+        recorded = await self._record(request)
+        fault = self._next_fault()
+        if await self._has_left_within(receive, self._wait_s(fault)):
+            return
+        outgoing = self._outgoing(recorded, fault)
+        await send({"type": "http.response.start", "status": outgoing.status, "headers": outgoing.headers})
+        await self._send_body(outgoing, fault, scope, send)
+
+    async def _record(self, request: Request) -> RecordedRequest:
+        body = await _body_as_far_as_sent(request)
+        recorded = RecordedRequest(
+            endpoint=self.name,
+            method=request.method,
+            path=request.scope["path"],
+            headers=dict(request.headers.items()),
+            body=body,
+            json=_parsed(body),
+            at=time.monotonic(),
+        )
+        with self._lock:
+            self._requests.append(recorded)
+        return recorded
+
+    def _next_fault(self) -> Fault | None:
+        with self._lock:
+            return self._faults.popleft() if self._faults else self._standing_fault
+
+    def _wait_s(self, fault: Fault | None) -> float:
+        if fault is not None and fault.kind is FaultKind.HANG:
+            return self.latency_s + fault.seconds
+        return self.latency_s
+
+    async def _has_left_within(self, receive: Receive, wait_s: float) -> bool:
+        if wait_s <= 0:
+            return False
+        try:
+            async with asyncio.timeout(wait_s):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return False
+        return True
+
+    def _outgoing(self, request: RecordedRequest, fault: Fault | None) -> _Outgoing:
+        if fault is not None and fault.kind is FaultKind.STATUS:
+            return _failure(request.path, fault)
+        if request.method == "GET" and request.path.endswith("/models"):
+            return _whole(_openai.models(self.name))
+        if request.method == "POST":
+            return self._answered(request)
+        return _not_found(request)
+
+    def _answered(self, request: RecordedRequest) -> _Outgoing:
+        payload = request.json
+        is_embedding = request.path.endswith("/embeddings")
+        dialect = next((known for known in _DIALECTS if request.path.endswith(known[0])), None)
+        if dialect is None and not is_embedding:
+            return _not_found(request)
+        if not isinstance(payload, dict):
+            return _failure(request.path, Fault.status(400), "expected a JSON object")
+        if dialect is None:
+            return _whole(_openai.embeddings(payload, self.prompt_tokens))
+        _, whole, streamed = dialect
+        reply = self._reply(payload)
+        return _streamed(streamed(reply)) if payload.get("stream") is True else _whole(whole(reply))
+
+    def _reply(self, payload: Mapping[str, Any]) -> Reply:
+        text = self.answer if isinstance(self.answer, str) else self.answer(payload)
+        prompt_tokens, completion_tokens = self.prompt_tokens, self.completion_tokens
+        return Reply(
+            request=payload,
+            text=text,
+            prompt_tokens=estimated_tokens(prompt_text(payload)) if prompt_tokens is None else prompt_tokens,
+            completion_tokens=estimated_tokens(text) if completion_tokens is None else completion_tokens,
+        )
+
+    async def _send_body(self, outgoing: _Outgoing, fault: Fault | None, scope: Scope, send: Send) -> None:
+        chunks = list(outgoing.chunks)
+        kind = None if fault is None else fault.kind
+        if fault is not None and kind is FaultKind.CUT:
+            chunks = chunks[: min(fault.after_chunks, len(chunks) - 1)]
+        for chunk in chunks:
+            if fault is not None and kind is FaultKind.DRIP:
+                await asyncio.sleep(fault.seconds)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if kind is FaultKind.CUT:
+            await drop_connection(scope)
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _body_as_far_as_sent(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+    except ClientDisconnect:
+        pass
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> Any | None:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(value: Any) -> _Outgoing:
+    return _Outgoing(200, _JSON, _halves(json_bytes(value)))
+
+
+def _streamed(events: Iterator[bytes]) -> _Outgoing:
+    return _Outgoing(200, _SSE, events)
+
+
+def _halves(body: bytes) -> list[bytes]:
+    """Cut a body in two, so that there is a middle to cut it at."""
+    middle = len(body) // 2
+    return [body[:middle], body[middle:]]
+
+
+def _not_found(request: RecordedRequest) -> _Outgoing:
+    return _failure(request.path, Fault.status(404), f"no such route: {request.method} {request.path}")
+
+
+def _failure(path: str, fault: Fault, message: str = "simulated failure") -> _Outgoing:
+    dialect = _anthropic if path.endswith("/messages") else _openai
+    body = dialect.error(fault.code, message) if fault.body is None else fault.body
+    raw = body if isinstance(body, bytes) else json_bytes(body)
+    return _Outgoing(fault.code, _JSON, _halves(raw), fault.retry_after)

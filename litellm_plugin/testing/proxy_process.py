@@ -1,0 +1,214 @@
+"""The proxy process: a real LiteLLM Proxy, started as its operators start it, on a loopback port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+TEST_MASTER_KEY = "sk-test-master-key-for-loopback-only-0123456789abcdef"
+
+# Everything else stays out: proxies, provider keys and database URLs of whoever runs the tests.
+_INHERITED = frozenset(
+    {"HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ"}
+)
+_POLL_S = 0.1
+_PROBE_TIMEOUT_S = 2.0
+_TERMINATION_GRACE_S = 5.0
+_TAIL_CHARS = 6_000
+
+
+class ProxyProcess:
+    """Runs `litellm --config` in a process group of its own, from construction to `stop`. POSIX only.
+
+    Args:
+        config_path: LiteLLM's YAML file; its master key is `os.environ/LITELLM_MASTER_KEY`.
+        env: Variables to add to a small inherited environment, which holds no keys and no proxies.
+        port: The port to listen on; None takes a free one.
+        startup_hook: Whether LiteLLM calls `litellm_plugin.require` before it loads its configuration.
+        cwd: The working directory.
+
+    Attributes:
+        master_key: LiteLLM's master key, from `env` or the test's own.
+        url: The base URL, without a trailing slash.
+    """
+
+    def __init__(
+        self,
+        config_path: str | Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
+        startup_hook: bool = True,
+        cwd: str | Path | None = None,
+    ) -> None:
+        self.port = _free_port() if port is None else port
+        self.url = f"http://127.0.0.1:{self.port}"
+        variables = _environment(env or {}, startup_hook=startup_hook)
+        self.master_key = variables["LITELLM_MASTER_KEY"]
+        self._stopped_log: str | None = None
+        # Unlinked at once, so that nothing stays behind whatever happens to the test.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - LiteLLM's own command with a path and a number
+                [*_litellm(), "--config", str(config_path), "--host", "127.0.0.1", "--port", str(self.port)],
+                env=variables,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError:
+            self._log.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the id of the process group too."""
+        return self._process.pid
+
+    def log_text(self) -> str:
+        """Return what the process wrote to stdout and stderr until now, or until `stop`."""
+        if self._stopped_log is not None:
+            return self._stopped_log
+        descriptor = self._log.fileno()
+        # pread: the child shares the file's offset, so the reader must not move it.
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+
+    def wait_ready(self, timeout_s: float = 90.0) -> Self:
+        """Return once GET /health/liveliness answers 200.
+
+        Raises:
+            RuntimeError: The process exited, or the time ran out and it was stopped; the message ends with
+                the log's tail.
+        """
+        try:
+            self._poll_ready(timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _poll_ready(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        with httpx.Client(base_url=self.url, timeout=_PROBE_TIMEOUT_S, trust_env=False) as client:
+            while time.monotonic() < deadline:
+                if self._has_exited():
+                    raise RuntimeError(
+                        self._with_log(f"LiteLLM exited with {self._reap()} before it was ready")
+                    )
+                if _is_alive(client):
+                    return
+                time.sleep(_POLL_S)
+        raise RuntimeError(self._with_log(f"LiteLLM was not ready within {timeout_s:g} s"))
+
+    def wait_exit(self, timeout_s: float = 90.0) -> int:
+        """Wait until the process ends by itself and return its exit code.
+
+        Raises:
+            TimeoutError: It still runs; the message ends with the log's tail.
+        """
+        if not self._exits_within(timeout_s):
+            raise TimeoutError(self._with_log(f"LiteLLM did not exit within {timeout_s:g} s"))
+        return self._reap()
+
+    def stop(self) -> None:
+        """End the whole process group, by SIGTERM and after 5 s by SIGKILL; twice is harmless."""
+        if self._stopped_log is not None:
+            return
+        if not self._has_exited():
+            self._signal_group(signal.SIGTERM)
+            self._exits_within(_TERMINATION_GRACE_S)
+        self._reap()
+        self._stopped_log = self.log_text()
+        self._log.close()
+
+    def _exits_within(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not self._has_exited():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _has_exited(self) -> bool:
+        if self._process.returncode is not None:
+            return True
+        # WNOWAIT leaves the zombie in place, so that its group id cannot pass to a stranger before
+        # the rest of the group is ended.
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, options) is not None
+
+    def _reap(self) -> int:
+        if self._process.returncode is None:
+            self._signal_group(signal.SIGKILL)
+        return self._process.wait()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _with_log(self, message: str) -> str:
+        return f"{message}; its log ends:\n{self.log_text()[-_TAIL_CHARS:]}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _litellm() -> list[str]:
+    script = Path(sys.executable).parent / "litellm"
+    if script.exists():
+        return [str(script)]
+    return [sys.executable, "-c", "from litellm import run_server; run_server()"]
+
+
+def _environment(env: Mapping[str, str], *, startup_hook: bool) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name in _INHERITED}
+    hook = {"LITELLM_WORKER_STARTUP_HOOKS": "litellm_plugin:require"} if startup_hook else {}
+    return {
+        **inherited,
+        # The bundled price list instead of a download at every start.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        # In its default mode LiteLLM reads any .env file in a directory above it.
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_MASTER_KEY": TEST_MASTER_KEY,
+        "PYTHONUNBUFFERED": "1",
+        **hook,
+        **env,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_alive(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health/liveliness").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
