@@ -1,0 +1,285 @@
+"""The claims of a permit: from the verified payload to a `Permit`, or to a reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason
+from litellm_plugin.permit.policy_version import is_at_least, order_of
+from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
+from litellm_plugin.routing.facts import RoutingScope
+
+_JTI_HASH_DIGITS: Final = 16
+_LAST_SECOND_OF_YEAR_9999: Final = 253_402_300_799
+
+_UNSUPPORTED: Final = frozenset(
+    {"regions", "max_cost_usd", "models", "api_key_hash", "idempotency_key", "preferences"}
+)
+_REASONS: Final = {
+    "iss": Reason.ISS_MISMATCH,
+    "aud": Reason.AUD_MISMATCH,
+    "authorized_endpoints": Reason.ENDPOINTS_INVALID,
+}
+
+_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
+_Seconds = Annotated[int, Field(ge=0, le=_LAST_SECOND_OF_YEAR_9999)]
+_Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# RFC 7519 §4.1.2 leaves the subject free; control characters would only forge log lines.
+_Subject = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\p{C}]+$")]
+
+
+class _Claims(BaseModel):
+    """The claims by their names in the token."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    iss: str
+    aud: str | list[str]
+    iat: _Seconds
+    nbf: _Seconds | None = None
+    exp: _Seconds
+    jti: _Id
+    request_id: _Id
+    authorized_endpoints: Annotated[list[_Id], Field(min_length=1, max_length=64)]
+    policy_version: _Id
+    data_classification: _Id
+    tenant: _Id
+    tenant_tier: _Id
+    latency_class: _Id
+    sub: _Subject | None = None
+    body_sha256: _Sha256Hex | None = None
+
+
+_REQUIRED: Final = frozenset(name for name, info in _Claims.model_fields.items() if info.is_required())
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPolicy:
+    """What the operator declares that permits may say.
+
+    Attributes:
+        classifications: The declared data classifications.
+        tenant_tiers: The declared tenant tiers.
+        latency_classes: The declared latency classes.
+        max_lifetime_s: The longest `exp - iat`, in seconds.
+        leeway_s: How far clocks may differ, in seconds.
+        minimum_policy_version: The oldest policy whose decisions still count: an integer, a dotted
+            number or an ISO date.
+
+    Raises:
+        ConfigurationError: The minimum policy version has no order.
+    """
+
+    classifications: frozenset[str]
+    tenant_tiers: frozenset[str]
+    latency_classes: frozenset[str]
+    max_lifetime_s: float = 300
+    leeway_s: float = 5
+    minimum_policy_version: str | None = None
+
+    def __post_init__(self) -> None:
+        minimum = self.minimum_policy_version
+        if minimum is not None and order_of(minimum) is None:
+            raise ConfigurationError(
+                f"minimum_policy_version: expected an integer, a dotted number or a date, got {minimum[:80]!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A verified permit.
+
+    Attributes:
+        issuer: `iss`.
+        jti: The permit's id; `(issuer, jti)` is its identity, its text never is.
+        kid: The id of the key that signed it.
+        request_id: The gateway's id of the request.
+        endpoints: The authorized endpoint names, in the token's order.
+        policy_version: The version of the policy that decided.
+        data_classification: A declared classification.
+        tenant: The tenant's id.
+        tenant_tier: A declared tier.
+        latency_class: A declared latency class.
+        issued_at: `iat`, seconds since the epoch.
+        not_before: `nbf`, seconds since the epoch.
+        expires_at: `exp`, seconds since the epoch.
+        subject: `sub`; for the record only.
+        body_sha256: SHA-256 of the raw body it is bound to, 64 lowercase hexadecimal digits.
+    """
+
+    issuer: str
+    jti: str
+    kid: str | None
+    request_id: str
+    endpoints: tuple[str, ...]
+    policy_version: str
+    data_classification: str
+    tenant: str
+    tenant_tier: str
+    latency_class: str
+    issued_at: int
+    not_before: int | None
+    expires_at: int
+    subject: str | None = None
+    body_sha256: str | None = None
+
+    @property
+    def jti_hash(self) -> str:
+        """The permit's identity for logs: the first 16 hexadecimal digits of SHA-256(iss NUL jti)."""
+        return hashlib.sha256(f"{self.issuer}\0{self.jti}".encode()).hexdigest()[:_JTI_HASH_DIGITS]
+
+    def is_alive(self, now: float, leeway_s: float) -> bool:
+        """Whether the permit has not expired at `now`, seconds since the epoch."""
+        return now < self.expires_at + leeway_s
+
+    def scope(self, requirements: frozenset[str]) -> RoutingScope:
+        """What the permit opens for routing, without issuer, subject or key.
+
+        Args:
+            requirements: The attributes that its classification demands of an endpoint.
+        """
+        return RoutingScope(
+            request_id=self.request_id,
+            endpoints=frozenset(self.endpoints),
+            policy_version=self.policy_version,
+            data_classification=self.data_classification,
+            tenant=self.tenant,
+            tenant_tier=self.tenant_tier,
+            latency_class=self.latency_class,
+            requirements=requirements,
+        )
+
+
+def read_issuer(payload: bytes) -> str:
+    """The `iss` of a payload that nobody has verified; good for picking an issuer's keys, nothing else.
+
+    Raises:
+        PermitRejected: The payload is not an object, or has no `iss` that is a string.
+    """
+    issuer = _parse_object(payload).get("iss")
+    if issuer is None:
+        raise PermitRejected(Reason.CLAIM_MISSING, "iss")
+    if not isinstance(issuer, str):
+        raise PermitRejected(Reason.ISS_MISMATCH, "iss")
+    return issuer
+
+
+def parse_claims(
+    payload: bytes, *, kid: str | None, issuer: str, audience: str, policy: ClaimPolicy, now: float
+) -> Permit:
+    """Turn a verified payload into a permit.
+
+    Args:
+        payload: The signed bytes.
+        kid: The id of the key that signed them.
+        issuer: The `iss` that this key may speak for.
+        audience: The `aud` that is ours.
+        policy: What the operator declares.
+        now: Seconds since the epoch.
+
+    Raises:
+        PermitRejected: `permit_malformed` when the payload is not strict JSON of an object; else the
+            claim's own reason, with the claim's name as the detail.
+    """
+    claims = _validate(_parse_object(payload))
+    _check_addressees(claims, issuer, audience)
+    _check_times(claims, policy, now)
+    _check_endpoints(claims.authorized_endpoints)
+    _check_declared(claims, policy)
+    return _permit(claims, kid)
+
+
+def _parse_object(payload: bytes) -> dict[str, object]:
+    try:
+        parsed = parse_strict_json(payload)
+    except StrictJsonError as error:
+        raise PermitRejected(Reason.PERMIT_MALFORMED, f"payload: {error}") from error
+    if not isinstance(parsed, dict):
+        raise PermitRejected(Reason.PERMIT_MALFORMED, "payload: not an object")
+    return parsed
+
+
+def _validate(members: dict[str, object]) -> _Claims:
+    for name in sorted(_UNSUPPORTED & members.keys()):
+        raise PermitRejected(Reason.CLAIM_INVALID, f"claim {name} is not supported by this version")
+    # pydantic reads null as "absent" where a claim is optional; a restriction of null is none we know.
+    for name in sorted(_Claims.model_fields.keys() & members.keys()):
+        if members[name] is None:
+            raise PermitRejected(Reason.CLAIM_MISSING if name in _REQUIRED else Reason.CLAIM_INVALID, name)
+    try:
+        return _Claims.model_validate(members)
+    except ValidationError as error:
+        raise _rejected(error) from error
+
+
+def _rejected(error: ValidationError) -> PermitRejected:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if name not in _Claims.model_fields:
+        return PermitRejected(Reason.CLAIM_INVALID, "a claim is not known")
+    if first["type"] == "missing":
+        return PermitRejected(Reason.CLAIM_MISSING, name)
+    return PermitRejected(_REASONS.get(name, Reason.CLAIM_INVALID), name)
+
+
+def _check_addressees(claims: _Claims, issuer: str, audience: str) -> None:
+    if claims.iss != issuer:
+        raise PermitRejected(Reason.ISS_MISMATCH, "iss")
+    if claims.aud not in (audience, [audience]):
+        raise PermitRejected(Reason.AUD_MISMATCH, "aud")
+
+
+def _check_times(claims: _Claims, policy: ClaimPolicy, now: float) -> None:
+    if now >= claims.exp + policy.leeway_s:
+        raise PermitRejected(Reason.EXPIRED, "exp")
+    if claims.iat > now + policy.leeway_s:
+        raise PermitRejected(Reason.NOT_YET_VALID, "iat")
+    if not 0 < claims.exp - claims.iat <= policy.max_lifetime_s:
+        raise PermitRejected(Reason.CLAIM_INVALID, "exp")
+    if claims.nbf is None:
+        return
+    if not claims.iat <= claims.nbf < claims.exp:
+        raise PermitRejected(Reason.CLAIM_INVALID, "nbf")
+    if claims.nbf > now + policy.leeway_s:
+        raise PermitRejected(Reason.NOT_YET_VALID, "nbf")
+
+
+def _check_endpoints(endpoints: list[str]) -> None:
+    if len(set(endpoints)) != len(endpoints) or any(".." in name for name in endpoints):
+        raise PermitRejected(Reason.ENDPOINTS_INVALID, "authorized_endpoints")
+
+
+def _check_declared(claims: _Claims, policy: ClaimPolicy) -> None:
+    if claims.data_classification not in policy.classifications:
+        raise PermitRejected(Reason.CLAIM_INVALID, "data_classification")
+    if claims.tenant_tier not in policy.tenant_tiers:
+        raise PermitRejected(Reason.CLAIM_INVALID, "tenant_tier")
+    if claims.latency_class not in policy.latency_classes:
+        raise PermitRejected(Reason.CLAIM_INVALID, "latency_class")
+    minimum = policy.minimum_policy_version
+    if minimum is not None and not is_at_least(claims.policy_version, minimum):
+        raise PermitRejected(Reason.POLICY_STALE, "policy_version")
+
+
+def _permit(claims: _Claims, kid: str | None) -> Permit:
+    return Permit(
+        issuer=claims.iss,
+        jti=claims.jti,
+        kid=kid,
+        request_id=claims.request_id,
+        endpoints=tuple(claims.authorized_endpoints),
+        policy_version=claims.policy_version,
+        data_classification=claims.data_classification,
+        tenant=claims.tenant,
+        tenant_tier=claims.tenant_tier,
+        latency_class=claims.latency_class,
+        issued_at=claims.iat,
+        not_before=claims.nbf,
+        expires_at=claims.exp,
+        subject=claims.sub,
+        body_sha256=claims.body_sha256,
+    )
