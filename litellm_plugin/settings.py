@@ -57,6 +57,7 @@ class IssuerBlock(_Strict):
     jwks_url: str | None = None
     jwks_file: str | None = None
     public_key_file: str | None = None
+    kid: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     algorithms: list[str] = Field(min_length=1)
     kid_optional: bool = False
     allow_http: bool = False
@@ -80,6 +81,10 @@ class IssuerBlock(_Strict):
             )
         if self.jwks_url and urlsplit(self.jwks_url).scheme not in {"https", "http"}:
             raise ValueError(f"jwks_url {self.jwks_url!r} is not an http(s) URL")
+        if (self.public_key_file is None) != (self.kid is None) and not self.kid_optional:
+            raise ValueError(
+                "a public_key_file needs `kid`, the id that permits name it by, or `kid_optional: true`; no other source takes `kid`"
+            )
         return self
 
 

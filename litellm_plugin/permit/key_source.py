@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
 
+_FIRST_LOAD_RETRY_S: Final = 2.0
 _HTTP_OK: Final = 200
 
 
@@ -151,6 +152,9 @@ class _LoadedKeys(abc.ABC):
         wait_s = self._times.interval_s
         if self._is_failing:
             wait_s = min(wait_s, self._times.cooldown_s)
+        if self._keys is None:
+            # Nothing is served until the first load, so it is worth asking often.
+            wait_s = min(wait_s, _FIRST_LOAD_RETRY_S)
         return now_s - self._attempted_s >= wait_s
 
     async def refresh(self, now_s: float) -> None:

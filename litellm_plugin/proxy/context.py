@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from litellm_plugin.routing.attempts import AttemptStatus
+
 if TYPE_CHECKING:
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Permit
@@ -28,13 +30,14 @@ class Attempt:
         decision_id: The decision that it carries out.
         candidate: The deployment that is called.
         started_s: Monotonic seconds.
+        status: How it ended; None while it runs.
     """
 
     number: int
     decision_id: str
     candidate: Candidate
     started_s: float
-    ended: bool = False
+    status: AttemptStatus | None = None
 
 
 @dataclass(slots=True)
@@ -101,10 +104,29 @@ class Permitted:
         """The attempt that was dispatched last."""
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def may_continue(self) -> bool:
+        """Whether a plan of this request holds a deployment that was not tried, within its attempts."""
+        if len(self.attempts) >= self.policy.routing.attempts:
+            return False
+        tried = self.tried
+        return any(
+            candidate.deployment_id not in tried
+            for routed in self.groups.values()
+            for candidate in routed.decision.plan
+        )
+
+    def end(self, verdict: Verdict) -> None:
+        """Says how the request ends, unless a provider refused it for the caller's own fault: that answer stands."""
+        last = self.current
+        if last is None or last.status is not AttemptStatus.CLIENT_ERROR:
+            self.verdict = verdict
+
     def open_attempt(self, deployment_id: str) -> Attempt | None:
         """The attempt at this deployment that has not ended yet."""
         return next(
-            (a for a in self.attempts if not a.ended and a.candidate.deployment_id == deployment_id), None
+            (a for a in self.attempts if a.status is None and a.candidate.deployment_id == deployment_id),
+            None,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy import fields
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.routing import Candidate, Decision, RequestFacts
+
+
+class _NoRetries(int):
+    """Zero that counts as said: LiteLLM's embedding path reads `max_retries or 2`."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+# The provider's client must not repeat a call by itself: every attempt is decided, checked and recorded here.
+_NO_RETRIES: Final = _NoRetries(0)
 
 
 class Enforcement:
@@ -77,7 +88,7 @@ class Enforcement:
             raise RequestDenied(known.decision.verdict)
         following = next(iter(_untried(known.decision, state)), None)
         if following is None:
-            raise RequestDenied(exhausted(state))
+            raise RequestDenied(unserved(state))
         return following.deployment_id
 
     def check(self, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +120,7 @@ class Enforcement:
             self._may_go_on(state)
             self._begin(state, *self._admitted(state, wanted_id))
         state.verdict = None
-        return {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": 0}
+        return {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": _NO_RETRIES}
 
     def scope_cache(self, request: MutableMapping[str, Any], endpoint: str) -> None:
         """Puts the response cache's scope into a request before LiteLLM copies it."""
@@ -145,7 +156,7 @@ class Enforcement:
                 )
             )
         if len(state.attempts) >= state.policy.routing.attempts:
-            raise RequestDenied(exhausted(state))
+            raise RequestDenied(unserved(state))
 
     def _attempts(self, state: Permitted, group: str) -> int:
         """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
@@ -172,7 +183,7 @@ class Enforcement:
         state.timings_ms["decide"] = (now_s - started_s) * 1000
         if decision.verdict is not None and state.attempts:
             # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
-            decision = replace(decision, verdict=exhausted(state))
+            decision = replace(decision, verdict=unserved(state))
         routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
         state.groups[group] = routed
         if decision.verdict is not None:
@@ -215,14 +226,20 @@ def _untried(decision: Decision, state: Permitted) -> list[Candidate]:
     return [candidate for candidate in decision.plan if candidate.deployment_id not in tried]
 
 
-def exhausted(state: Permitted) -> Verdict:
-    """The verdict for a request whose authorized endpoints were all used up."""
+def unserved(state: Permitted) -> Verdict:
+    """The verdict for a request whose authorized endpoints were tried and did not serve it."""
+    request_id = state.permit.request_id
+    if state.may_continue:
+        return Verdict(
+            Reason.UNAVAILABLE,
+            f"The authorized endpoints did not serve request {request_id}, and not all could be tried. "
+            "Try again shortly.",
+        )
     names = ", ".join(dict.fromkeys(attempt.candidate.endpoint for attempt in state.attempts))
-    tried = f"tried: {names}" if names else "none could be tried"
     return Verdict(
         Reason.CHAIN_EXHAUSTED,
-        f"Every authorized endpoint that could serve request {state.permit.request_id} was used up ({tried}). "
-        "No endpoint outside the authorized set was tried.",
+        f"Every authorized endpoint that could serve request {request_id} was used up "
+        f"(tried: {names or 'none'}). No endpoint outside the authorized set was tried.",
     )
 
 

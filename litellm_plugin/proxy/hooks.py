@@ -126,7 +126,7 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
                 Reason.INTERNAL_ERROR, "The permit router failed; nothing was sent to a provider."
             )
         if isinstance(state, Permitted):
-            state.verdict = verdict
+            state.end(verdict)
         detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
         raise HTTPException(status_code=403, detail=detail) from error
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import litellm
 
-from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy.context import Permitted, current_state
-from litellm_plugin.proxy.enforcement import exhausted
+from litellm_plugin.proxy.deployments import deployment_id
+from litellm_plugin.proxy.enforcement import unserved
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
 if TYPE_CHECKING:
@@ -34,17 +35,17 @@ class Outcomes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def failed(self, deployment_id: str, exception: Exception) -> None:
+    def failed(self, failed_id: str, exception: Exception) -> None:
         """Closes an attempt that ended with an exception before its answer began."""
         state = current_state()
-        attempt = state.open_attempt(deployment_id) if isinstance(state, Permitted) else None
+        attempt = state.open_attempt(failed_id) if isinstance(state, Permitted) else None
         if not isinstance(state, Permitted) or attempt is None:
             return
         status = classify(exception)
-        is_final = not status.is_retryable or not self._may_continue(state)
+        is_final = not status.is_retryable or not state.may_continue
         if status.is_retryable:
             state.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
-            state.verdict = exhausted(state) if is_final else _stopped(state)
+            state.end(unserved(state))
         http_status = getattr(exception, "status_code", None)
         self._close(
             state,
@@ -60,8 +61,7 @@ class Outcomes:
         """Closes an attempt that gave a whole answer."""
         facts: Mapping[str, Any] = kwargs.get("standard_logging_object") or {}
         state = current_state()
-        wanted_id = str(facts.get("model_id") or "")
-        attempt = state.open_attempt(wanted_id) if isinstance(state, Permitted) else None
+        attempt = state.open_attempt(_model_id(kwargs)) if isinstance(state, Permitted) else None
         if not isinstance(state, Permitted) or attempt is None:
             return
         began = kwargs.get("completion_start_time")
@@ -80,40 +80,24 @@ class Outcomes:
         )
 
     def broken(self, kwargs: Mapping[str, Any]) -> None:
-        """Closes an attempt whose stream broke after it began."""
+        """Closes an attempt whose stream broke; what failed before its stream opened is closed already."""
         state = current_state()
         exception = kwargs.get("exception")
-        if (
-            not isinstance(state, Permitted)
-            or not state.response_started
-            or not isinstance(exception, Exception)
-        ):
+        if not isinstance(state, Permitted) or not isinstance(exception, Exception):
             return
-        attempt = state.current
-        if attempt is None or attempt.ended:
+        attempt = state.open_attempt(_model_id(kwargs))
+        if attempt is None:
             return
+        status = classify(exception)
         total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
-        self._close(
-            state, attempt, classify(exception), total_ms=total_ms, error_class=type(exception).__name__
-        )
+        self._close(state, attempt, status, total_ms=total_ms, error_class=type(exception).__name__)
 
     def abandon(self, state: Permitted) -> None:
         """Closes what is still open of a request whose client went away, or of which LiteLLM never told the end."""
         for attempt in state.attempts:
-            if not attempt.ended:
+            if attempt.status is None:
                 total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
                 self._close(state, attempt, AttemptStatus.ABANDONED, total_ms=total_ms)
-
-    def _may_continue(self, state: Permitted) -> bool:
-        """Whether some plan of this request holds an endpoint that was not tried, within its attempts."""
-        if len(state.attempts) >= state.policy.routing.attempts:
-            return False
-        tried = state.tried
-        return any(
-            candidate.deployment_id not in tried
-            for routed in state.groups.values()
-            for candidate in routed.decision.plan
-        )
 
     def _close(
         self,
@@ -126,7 +110,7 @@ class Outcomes:
         cache_hit: bool | None = None,
         **facts: Any,
     ) -> None:
-        attempt.ended = True
+        attempt.status = status
         if not cache_hit:
             self._runtime.store.record(
                 Measurement(
@@ -150,9 +134,9 @@ class Outcomes:
 def classify(exception: BaseException) -> AttemptStatus:
     """Puts an exception of LiteLLM into one of the classes that health and retries tell apart."""
     status = getattr(exception, "status_code", None)
-    if isinstance(exception, litellm.Timeout) or status in {408, 504}:
+    if isinstance(exception, litellm.Timeout | httpx.TimeoutException | TimeoutError) or status in {408, 504}:
         return AttemptStatus.TIMEOUT
-    if isinstance(exception, litellm.APIConnectionError):
+    if isinstance(exception, litellm.APIConnectionError | httpx.TransportError | ConnectionError):
         return AttemptStatus.CONNECTION_ERROR
     if not isinstance(status, int):
         return AttemptStatus.SERVER_ERROR
@@ -161,13 +145,6 @@ def classify(exception: BaseException) -> AttemptStatus:
     if status in {401, 403}:
         return AttemptStatus.PROVIDER_AUTH
     return AttemptStatus.CLIENT_ERROR if 400 <= status < 500 else AttemptStatus.SERVER_ERROR  # noqa: PLR2004 - RFC 9110 §15
-
-
-def _stopped(state: Permitted) -> Verdict:
-    return Verdict(
-        Reason.UNAVAILABLE,
-        f"The authorized endpoints did not answer request {state.permit.request_id}. Try again shortly.",
-    )
 
 
 def _retry_after_s(exception: BaseException, now: float) -> float | None:
@@ -185,6 +162,13 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _model_id(kwargs: Mapping[str, Any]) -> str:
+    """The id of the deployment that a log event is about; empty when it names none."""
+    facts: Mapping[str, Any] = kwargs.get("standard_logging_object") or {}
+    params: Mapping[str, Any] = kwargs.get("litellm_params") or {}
+    return str(facts.get("model_id") or "") or deployment_id(params)
 
 
 def _whole(value: object) -> int | None:

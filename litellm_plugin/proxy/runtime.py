@@ -178,7 +178,7 @@ class Runtime:
             answered: Whether the client got the whole answer; otherwise its attempts are abandoned.
         """
         state.closed = True
-        if all(attempt.ended for attempt in state.attempts):
+        if all(attempt.status is not None for attempt in state.attempts):
             return
         if answered:
             self._pending.append((self.clock.monotonic() + _REPORT_WAIT_S, state))
@@ -225,7 +225,9 @@ class Runtime:
             )
         key_format = KeyFormat.JWKS if block.jwks_file else KeyFormat.PEM
         path = base / (block.jwks_file or block.public_key_file or "")
-        keys = FileKeys(path, key_format, issuer=block.issuer, algorithms=algorithms, times=times)
+        keys = FileKeys(
+            path, key_format, issuer=block.issuer, algorithms=algorithms, kid=block.kid, times=times
+        )
         try:
             keys.load(self.clock.monotonic())
         except KeyDocumentError as error:

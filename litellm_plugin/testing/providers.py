@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = str | Callable[[Any], str]
 
+_CUT_DELAY_S = 1.0
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
 
@@ -223,6 +224,8 @@ class RecordingProvider:
                 await asyncio.sleep(fault.seconds)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if kind is FaultKind.CUT:
+            # A reset discards what the peer has not read yet; the chunks before the cut shall arrive.
+            await asyncio.sleep(_CUT_DELAY_S)
             await drop_connection(scope)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -157,13 +157,25 @@ async def test_cancelled_refresh_is_not_swallowed(server):
 
 
 async def test_failed_refresh_is_retried_after_the_cooldown(server):
+    source = url_keys()
+    server.respond(content=jwks(OLD))
+    await source.refresh(0)
+    server.respond(500)
+
+    await source.refresh(300)
+
+    assert not source.is_due(329)
+    assert source.is_due(330)
+
+
+async def test_a_first_load_that_failed_is_retried_soon(server):  # C17
     server.respond(500)
     source = url_keys()
 
     await source.refresh(0)
 
-    assert not source.is_due(29)
-    assert source.is_due(30)
+    assert not source.is_due(1)
+    assert source.is_due(2)
 
 
 async def test_unknown_kids_wish_for_one_refresh_per_cooldown(server):  # R37

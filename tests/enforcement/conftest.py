@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fleet import Fleet
+
+# Real settings of a careless operator: what they open must stay shut.
+SETTINGS = {
+    "litellm_settings": {"cache": True, "cache_params": {"type": "local"}, "default_fallbacks": ["claude"]},
+    "router_settings": {
+        "num_retries": 0,
+        "disable_cooldowns": True,
+        "fallbacks": [{"eu-only": ["claude"]}],
+        "model_group_alias": {"gpt-alias": "gpt"},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def shared_fleet():
+    with Fleet(settings=SETTINGS) as fleet:
+        yield fleet.ready()
+
+
+@pytest.fixture
+def fleet(shared_fleet):
+    shared_fleet.clear()
+    yield shared_fleet
+    judgement = shared_fleet.ledger.judge(shared_fleet.providers.values())
+    assert judgement.out_of_set == ()
+
+
+@pytest.fixture(scope="session")
+def shared_inert_fleet():
+    """The control: the same proxy with the plugin switched off."""
+    with Fleet(settings=SETTINGS, env={"PERMIT_ROUTER_ENABLED": "false"}) as fleet:
+        yield fleet.ready()
+
+
+@pytest.fixture
+def inert_fleet(shared_inert_fleet):
+    shared_inert_fleet.clear()
+    return shared_inert_fleet

@@ -1,0 +1,182 @@
+"""A fleet on loopback: providers, a permit issuer and a real LiteLLM Proxy with this plugin, or without."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from litellm_plugin.testing import Ledger, PermitIssuer, ProxyProcess, RecordingProvider, ServerThread, marker
+
+OPENAI_ENDPOINTS = ("eu-a", "eu-b", "us-a", "us-b")
+ANTHROPIC_ENDPOINTS = ("claude-eu", "claude-us")
+PRICES = {"eu-a": 3e-6, "eu-b": 2e-6, "us-a": 1e-6, "us-b": 5e-7, "claude-eu": 4e-6, "claude-us": 1e-6}
+
+POLICY: dict[str, Any] = {
+    "permit": {"audience": "llm-router", "binding": "body", "issuers": []},
+    "classifications": {"public": {}, "internal": {}, "phi": {"require": ["baa"]}},
+    "latency_classes": {"interactive": {}, "batch": {}},
+    "tenant_tiers": ["free", "pro"],
+    "default": {"strategy": "cost"},
+    "resilience": {"attempts": 3},
+}
+
+
+def deployment(group: str, name: str, url: str) -> dict[str, Any]:
+    provider = "anthropic" if name in ANTHROPIC_ENDPOINTS else "openai"
+    model = "anthropic/claude-test" if provider == "anthropic" else "openai/gpt-test"
+    return {
+        "model_name": group,
+        "litellm_params": {
+            "model": model,
+            "api_base": url if provider == "anthropic" else f"{url}/v1",
+            "api_key": f"key-of-{name}",
+            "input_cost_per_token": PRICES[name],
+            "output_cost_per_token": PRICES[name],
+        },
+        "model_info": {
+            "id": f"{name}-1",
+            "endpoint": name,
+            "attributes": ["baa"] if name.startswith("eu") else [],
+            "supports_function_calling": True,
+            "supports_vision": True,
+            "supports_response_schema": True,
+            "max_input_tokens": 200_000 if name == "eu-a" else 8_000,
+        },
+    }
+
+
+@dataclass
+class Fleet:
+    """What one module's tests share; `settings` are merged into LiteLLM's configuration."""
+
+    policy: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    registered: bool = True
+    startup_hook: bool = True
+    algorithm: str = "RS256"
+
+    def __enter__(self) -> Self:
+        self.folder = tempfile.TemporaryDirectory()
+        self.issuer = PermitIssuer(algorithm=self.algorithm)
+        self.servers = ServerThread()
+        self.providers = {name: RecordingProvider(name) for name in (*OPENAI_ENDPOINTS, *ANTHROPIC_ENDPOINTS)}
+        self.urls = {name: self.servers.add(provider) for name, provider in self.providers.items()}
+        self.jwks_url = self.servers.add(self.issuer.app) + "/.well-known/jwks.json"
+        self.ledger = Ledger()
+        self.log_path = Path(self.folder.name, "decisions.jsonl")
+        config_path = Path(self.folder.name, "config.yaml")
+        config_path.write_text(yaml.safe_dump(self.config()))
+        self.servers.start()
+        env = {"PERMIT_ROUTER_LOG": str(self.log_path), **self.env}
+        try:
+            self.proxy = ProxyProcess(
+                config_path, env=env, startup_hook=self.startup_hook, cwd=self.folder.name
+            )
+        except BaseException:
+            self.servers.stop()
+            raise
+        self.client = httpx.Client(base_url=self.proxy.url, timeout=30, trust_env=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.proxy.stop()
+        self.servers.stop()
+        self.folder.cleanup()
+
+    def config(self) -> dict[str, Any]:
+        policy = {**POLICY, **self.policy}
+        issuers = [
+            {"issuer": self.issuer.issuer, "jwks_url": self.jwks_url, "algorithms": ["RS256", "ES256"]}
+        ]
+        policy["permit"] = {"issuers": issuers, **POLICY["permit"], **self.policy.get("permit", {})}
+        policy["permit"]["issuers"] = policy["permit"]["issuers"] or issuers
+        config: dict[str, Any] = {
+            "model_list": [
+                *(deployment("gpt", name, self.urls[name]) for name in OPENAI_ENDPOINTS),
+                *(deployment("claude", name, self.urls[name]) for name in ANTHROPIC_ENDPOINTS),
+                deployment("eu-only", "eu-b", self.urls["eu-b"]) | {},
+            ],
+            "litellm_settings": {"permit_router": policy},
+            "router_settings": {"num_retries": 0, "disable_cooldowns": True},
+            "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY"},
+        }
+        config["model_list"][-1]["model_info"]["id"] = "eu-b-2"
+        if self.registered:
+            config["litellm_settings"]["callbacks"] = ["litellm_plugin.permit_router"]
+        for section, entries in self.settings.items():
+            config[section] = {**config.get(section, {}), **entries}
+        return config
+
+    def ready(self) -> Self:
+        self.proxy.wait_ready()
+        return self
+
+    def clear(self) -> None:
+        for provider in self.providers.values():
+            provider.clear()
+            provider.always(None)
+        self.ledger = Ledger()
+
+    def body(self, call: str, *, model: str | None = None, **extra: Any) -> tuple[str, dict[str, Any]]:
+        """A marked body for one of the five call types, and its marker."""
+        mark = marker()
+        text = f"hello {mark}"
+        model = model or ("claude" if call == "messages" else "gpt")
+        content: dict[str, Any] = {
+            "chat": {"messages": [{"role": "user", "content": text}]},
+            "completions": {"prompt": text},
+            "embeddings": {"input": text},
+            "messages": {"max_tokens": 16, "messages": [{"role": "user", "content": text}]},
+            "responses": {"input": text},
+        }[call]
+        return mark, {"model": model, **content, **extra}
+
+    def send(
+        self,
+        call: str,
+        endpoints: list[str] | tuple[str, ...],
+        *,
+        path: str | None = None,
+        model: str | None = None,
+        headers: dict[str, str] | None = None,
+        permit: dict[str, Any] | None = None,
+        **extra: Any,
+    ) -> httpx.Response:
+        """Sends a request with a body-bound permit for `endpoints`, past any gateway."""
+        mark, body = self.body(call, model=model, **extra)
+        self.ledger.allow(mark, endpoints)
+        raw = json.dumps(body).encode()
+        token = self.issuer.mint(list(endpoints), body=raw, **(permit or {}))
+        return self.post(path or PATHS[call], raw, {"x-llm-permit": token, **(headers or {})})
+
+    def post(self, path: str, raw: bytes, headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
+        own = {"authorization": f"Bearer {self.proxy.master_key}", "content-type": "application/json"}
+        lines = [*own.items(), *(headers.items() if isinstance(headers, dict) else headers)]
+        return self.client.post(path, content=raw, headers=lines)
+
+    def calls(self) -> dict[str, int]:
+        return {name: provider.calls for name, provider in self.providers.items() if provider.calls}
+
+    def records(self) -> list[dict[str, Any]]:
+        if not self.log_path.exists():
+            return []
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "messages": "/v1/messages",
+    "responses": "/v1/responses",
+}
+CALLS = tuple(PATHS)
+STREAMING = ("chat", "completions", "messages", "responses")
