@@ -1,0 +1,176 @@
+"""Side doors: ways past a narrowed list, each tried for real and judged by what the providers received.
+
+Each row is tried twice. With the plugin, nothing may arrive outside the permit's set, and the row says what
+the caller sees. Without it, the same request must arrive outside the set, or the row says that LiteLLM
+shuts that door itself: a battery that passes because everything is refused would prove nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fleet import PATHS
+
+from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
+
+pytestmark = pytest.mark.proxy
+
+INSIDE = "eu-a"
+
+
+@dataclass(frozen=True)
+class Door:
+    """One way out: what the request says, how it ends here, and whether LiteLLM leaves it open."""
+
+    name: str
+    says: dict[str, Any] = field(default_factory=dict)
+    status: int = 200
+    reason: str | None = None
+    breaks: tuple[str, ...] = ()
+    is_open_without_us: bool = True
+    path: str | None = None
+
+
+EVIL = "http://evil"  # replaced by the address of a provider that no configuration names
+
+DOORS = [
+    Door("another-endpoint-of-the-group"),
+    Door("deployment-id", {"model": "us-b-1"}, 403, "not_authorized"),
+    Door("provider-model-name", {"model": "openai/gpt-test"}),
+    Door("alias", {"model": "gpt-alias"}),
+    Door("unknown-model-and-default-fallback", {"model": "nothing"}, 403, "not_authorized"),
+    Door("comma-list", {"model": "gpt,claude"}, 403, "not_authorized"),
+    Door("fastest-response", {"model": "gpt,claude", "fastest_response": True}, 403, "not_authorized"),
+    Door("fallbacks-string", {"fallbacks": ["claude"]}, 503, "chain_exhausted", (INSIDE,)),
+    Door("fallbacks-dict", {"fallbacks": [{"gpt": ["claude"]}]}, 503, "chain_exhausted", (INSIDE,)),
+    Door("fallbacks-to-deployment-id", {"fallbacks": ["us-b-1"]}, 503, "chain_exhausted", (INSIDE,)),
+    Door("retries-elsewhere", {"num_retries": 25}, 503, "chain_exhausted", (INSIDE,)),
+    Door("api-base", {"api_base": f"{EVIL}/v1"}, 401, None, is_open_without_us=False),
+    Door("base-url", {"base_url": f"{EVIL}/v1"}, 401, None, is_open_without_us=False),
+    Door("api-key", {"api_key": "sk-attacker"}),
+    Door("provider-swap", {"custom_llm_provider": "anthropic"}),
+    Door("specific-deployment", {"specific_deployment": "us-b-1"}),
+    Door("excluded-deployments", {"_excluded_deployment_ids": ["eu-a-1"]}),
+    Door("retry-skip", {"_retry_skipped_deployment_ids": ["eu-a-1"]}),
+    Door("tags", {"tags": ["us"], "metadata": {"tags": ["us"]}}),
+    Door("no-log", {"no-log": True}),
+    Door("mock-response", {"mock_response": "not from a provider"}),
+    Door("spoofed-metadata", {"metadata": {"model_group": "claude", "deployment": "us-b-1"}}),
+    Door("spoofed-litellm-metadata", {"litellm_metadata": {"model_group": "claude", "user_api_key": "x"}}),
+    Door("spoofed-proxy-request", {"proxy_server_request": {"headers": {"x-llm-permit": "x"}}}),
+    Door("organization", {"organization": "org-attacker"}),
+    Door("extra-headers", {"extra_headers": {"x-evil": "1"}}),
+    Door("prompt-id", {"prompt_id": "p", "prompt_variables": {}}),
+    Door("credential-name", {"litellm_credential_name": "other"}),
+    Door("model-in-the-query", {}, path=f"{PATHS['chat']}?model=us-b-1"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def evil():
+    provider = RecordingProvider("evil")
+    with ServerThread() as servers:
+        provider.url = servers.add(provider)
+        servers.start()
+        yield provider
+
+
+def through(fleet, door, evil):
+    says = json.loads(json.dumps(door.says).replace(EVIL, evil.url))
+    for name in door.breaks:
+        fleet.providers[name].always(Fault.status(500))
+    return fleet.send("chat", [INSIDE], path=door.path, **says)
+
+
+def left_the_set(fleet, evil):
+    providers = [*fleet.providers.values(), evil]
+    return fleet.ledger.judge(providers).out_of_set
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+def test_nothing_leaves_the_set(fleet, evil, door):
+    answer = through(fleet, door, evil)
+
+    assert left_the_set(fleet, evil) == ()
+    assert answer.status_code == door.status, answer.text
+    if door.reason is not None:
+        assert answer.json()["error"]["code"] == door.reason
+    expected = 1 if door.status in {200, 503} else 0
+    assert fleet.calls() == ({INSIDE: expected} if expected else {})
+    if door.status == 200 and "mock" not in door.name:
+        assert f"answer from {INSIDE}" in answer.text
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+def test_without_the_plugin_the_door_is_open(inert_fleet, evil, door):
+    for _ in range(20):
+        through(inert_fleet, door, evil)
+        if left_the_set(inert_fleet, evil):
+            assert door.is_open_without_us, "LiteLLM was believed to shut this door itself"
+            return
+    assert not door.is_open_without_us, "20 requests and none left the set although nothing is enforced"
+
+
+def test_a_deployment_id_inside_the_set_is_served(fleet):
+    answer = fleet.send("chat", [INSIDE], model="eu-a-1")
+
+    assert answer.status_code == 200, answer.text
+    assert fleet.calls() == {INSIDE: 1}
+    assert answer.headers["x-permit-decision-id"]
+
+
+class TestCache:
+    """The response cache never answers one permit's request with another's answer."""
+
+    def ask(self, fleet, endpoint, prompt, **permit):
+        body = {"model": "gpt", "messages": [{"role": "user", "content": prompt}]}
+        raw = json.dumps(body).encode()
+        token = fleet.issuer.mint([endpoint], body=raw, **permit)
+        answer = fleet.post(PATHS["chat"], raw, {"x-llm-permit": token})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["choices"][0]["message"]["content"]
+
+    @pytest.fixture
+    def prompt(self, fleet):
+        mark, _ = fleet.body("chat")
+        fleet.ledger.allow(mark, ["eu-a", "us-a"])
+        return f"cached question {mark}"
+
+    def test_a_repeat_under_the_same_scope_hits(self, fleet, prompt):
+        self.ask(fleet, "eu-a", prompt)
+        self.ask(fleet, "eu-a", prompt)
+        assert fleet.calls() == {"eu-a": 1}
+
+    @pytest.mark.parametrize(
+        ("endpoint", "permit"),
+        [
+            pytest.param("us-a", {}, id="other-endpoint"),
+            pytest.param("eu-a", {"tenant": "globex"}, id="other-tenant"),
+            pytest.param("eu-a", {"data_classification": "phi"}, id="other-classification"),
+        ],
+    )
+    def test_another_scope_gets_its_own_answer(self, fleet, prompt, endpoint, permit):
+        self.ask(fleet, "eu-a", prompt)
+
+        content = self.ask(fleet, endpoint, prompt, **permit)
+
+        assert content == f"answer from {endpoint}"
+        assert sum(fleet.calls().values()) == 2
+
+    def test_a_callers_namespace_and_key_change_nothing(self, fleet, prompt):
+        self.ask(fleet, "eu-a", prompt)
+        for trick in ({"cache": {"namespace": "x"}}, {"cache_key": "x"}, {"metadata": {"redis_namespace": "x"}}):
+            body = {"model": "gpt", "messages": [{"role": "user", "content": prompt}], **trick}
+            raw = json.dumps(body).encode()
+            token = fleet.issuer.mint(["us-a"], body=raw, tenant="globex")
+            answer = fleet.post(PATHS["chat"], raw, {"x-llm-permit": token})
+            assert "answer from us-a" in answer.text
+
+    def test_without_the_plugin_another_tenant_gets_the_cached_answer(self, inert_fleet):
+        mark, _ = inert_fleet.body("chat")
+        for _ in range(2):
+            self.ask(inert_fleet, "eu-a", f"cached question {mark}")
+        assert sum(inert_fleet.calls().values()) == 1

@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.routing import Cost, Static
+from litellm_plugin.settings import Flags, check_endpoints, load_policy
+
+BLOCK = {
+    "permit": {
+        "header": "x-llm-permit",
+        "audience": "llm-router",
+        "binding": "body",
+        "issuers": [
+            {
+                "issuer": "https://policy.example.com",
+                "jwks_url": "https://policy.example.com/.well-known/jwks.json",
+                "algorithms": ["RS256", "ES256"],
+            }
+        ],
+        "minimum_policy_version": "42",
+    },
+    "classifications": {"public": {}, "phi": {"require": ["baa"]}},
+    "latency_classes": {"interactive": {}},
+    "tenant_tiers": ["free", "pro"],
+    "rules": [
+        {
+            "name": "hipaa-pinned",
+            "when": 'permit.data_classification == "phi"',
+            "use": {"strategy": "static", "endpoints": ["azure-eu-gpt4o"]},
+        }
+    ],
+    "default": {"strategy": "cost"},
+    "resilience": {"attempts": 2},
+    "decision_log": {"file": "decisions.jsonl", "chain": True},
+    "body_fields": ["chat_template_kwargs"],
+}
+GONE = object()
+
+
+@pytest.fixture(autouse=True)
+def _no_flags(monkeypatch):
+    for name in ("ENABLED", "POLICY", "LOG"):
+        monkeypatch.delenv(f"PERMIT_ROUTER_{name}", raising=False)
+
+
+def changed(*path, to):
+    """The valid block with one value changed, or taken out."""
+    block = copy.deepcopy(BLOCK)
+    place = block
+    for part in path[:-1]:
+        place = place[part]
+    if to is GONE:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = to
+    return block
+
+
+def load(source, base, **flags):
+    return load_policy(source, Flags(**flags), base=base)
+
+
+def refusal(source, base, **flags):
+    with pytest.raises(ConfigurationError) as caught:
+        load(source, base, **flags)
+    return str(caught.value)
+
+
+def test_a_whole_block_becomes_a_snapshot(tmp_path):
+    snapshot = load(BLOCK, tmp_path)
+    rule = snapshot.routing.rules.rules[0]
+    assert snapshot.permit.binding == "body"
+    assert snapshot.claims.classifications == {"public", "phi"}
+    assert snapshot.claims.minimum_policy_version == "42"
+    assert snapshot.requirements == {"public": frozenset(), "phi": frozenset({"baa"})}
+    assert (rule.name, rule.strategy) == ("hipaa-pinned", Static(("azure-eu-gpt4o",)))
+    assert snapshot.routing.rules.default.strategy == Cost()
+    assert snapshot.routing.attempts == 2
+    assert snapshot.body_fields == {"chat_template_kwargs"}
+    assert snapshot.decision_log.chain
+
+
+def test_what_is_left_out_has_its_default(tmp_path):
+    block = {key: BLOCK[key] for key in ("permit", "classifications", "latency_classes", "tenant_tiers")}
+    snapshot = load({**block, "default": {"strategy": "cost"}}, tmp_path)
+    assert (snapshot.routing.attempts, snapshot.routing.rules.rules) == (3, ())
+    assert (snapshot.claims.max_lifetime_s, snapshot.claims.leeway_s) == (300, 5)
+    assert not snapshot.decision_log.required
+
+
+@pytest.mark.parametrize("key", ["classifications", "latency_classes"])
+def test_an_entry_with_nothing_behind_it_is_an_empty_one(tmp_path, key):
+    assert load(changed(key, "phi", to=None), tmp_path).claims.classifications >= {"phi"}
+
+
+class TestPolicyFile:
+    def test_a_string_is_the_path_of_a_file_beside_the_configuration(self, tmp_path):
+        (tmp_path / "policy.yaml").write_text(yaml.safe_dump(BLOCK))
+        assert load("policy.yaml", tmp_path) == load(BLOCK, tmp_path)
+
+    def test_an_absolute_path_is_taken_as_it_is(self, tmp_path):
+        (tmp_path / "policy.yaml").write_text(yaml.safe_dump(BLOCK))
+        assert load(str(tmp_path / "policy.yaml"), tmp_path / "elsewhere") == load(BLOCK, tmp_path)
+
+    def test_the_file_may_hold_the_block_under_its_own_name(self, tmp_path):
+        (tmp_path / "policy.yaml").write_text(yaml.safe_dump({"permit_router": BLOCK}))
+        assert load("policy.yaml", tmp_path) == load(BLOCK, tmp_path)
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            pytest.param(b"a: [", "cannot be read as YAML", id="not-yaml"),
+            pytest.param(b"\xff\xfe\x00", "cannot be read as YAML", id="not-utf8"),
+            pytest.param(b"a: 2024-99-99", "cannot be read as YAML", id="impossible-date"),
+            pytest.param(b"[" * 5_000, "cannot be read as YAML", id="deep"),
+            pytest.param(b"#" * (4 * 1024 * 1024 + 1), "is larger than 4194304 bytes", id="too-large"),
+            pytest.param(b"", "a mapping is expected, NoneType stands there", id="empty"),
+            pytest.param(b"- a\n", "a mapping is expected, list stands there", id="list"),
+        ],
+    )
+    def test_an_unusable_file_is_named(self, tmp_path, content, said):
+        (tmp_path / "policy.yaml").write_bytes(content)
+        message = refusal("policy.yaml", tmp_path)
+        assert str(tmp_path / "policy.yaml") in message
+        assert said in message
+
+    @pytest.mark.parametrize("path", ["absent.yaml", ".", "nul\0.yaml"])
+    def test_a_path_without_a_file_is_named(self, tmp_path, path):
+        message = refusal(path, tmp_path)
+        assert message.startswith("policy file ")
+        assert "cannot be read as YAML" in message
+
+
+class TestFlags:
+    def test_without_flags_the_plugin_is_on(self):
+        assert Flags() == Flags(enabled=True, policy=None, log=None)
+
+    @pytest.mark.parametrize("value", ["false", "False", "0", "no", "off", " false\n"])
+    def test_the_plugin_can_be_switched_off(self, monkeypatch, value):
+        monkeypatch.setenv("PERMIT_ROUTER_ENABLED", value)
+        assert Flags().enabled is False
+
+    @pytest.mark.parametrize("value", ["", " ", "\n", "true\n"])
+    def test_an_empty_switch_counts_as_unset(self, monkeypatch, value):
+        monkeypatch.setenv("PERMIT_ROUTER_ENABLED", value)
+        assert Flags().enabled is True
+
+    def test_a_switch_that_is_neither_on_nor_off_stops_the_start(self, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_ENABLED", "flase")
+        with pytest.raises(ConfigurationError, match=r"PERMIT_ROUTER_ENABLED: .*'flase'"):
+            Flags()
+
+    @pytest.mark.parametrize("name", ["POLICY", "LOG"])
+    @pytest.mark.parametrize("value", ["", " ", "\n"])
+    def test_an_empty_path_counts_as_unset(self, monkeypatch, name, value):
+        monkeypatch.setenv(f"PERMIT_ROUTER_{name}", value)
+        assert Flags() == Flags(enabled=True, policy=None, log=None)
+
+    @pytest.mark.parametrize("ending", ["", "\n", " \r\n"])
+    def test_the_policy_file_of_the_environment_wins(self, monkeypatch, tmp_path, ending):
+        (tmp_path / "policy.yaml").write_text(yaml.safe_dump(changed("resilience", "attempts", to=7)))
+        monkeypatch.setenv("PERMIT_ROUTER_POLICY", f"policy.yaml{ending}")
+        assert load(BLOCK, tmp_path).routing.attempts == 7
+
+    def test_the_log_of_the_environment_wins(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("PERMIT_ROUTER_LOG", "/var/log/decisions.jsonl\n")
+        assert load(BLOCK, tmp_path).decision_log.file == "/var/log/decisions.jsonl"
+
+    def test_other_variables_with_the_prefix_are_left_alone(self, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_SERVICE_HOST", "10.0.0.1")
+        assert Flags() == Flags(enabled=True, policy=None, log=None)
+
+
+class TestUnknownKeys:
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            pytest.param(("ruels",), "permit_router.ruels: unknown key 'ruels'; did you mean 'rules'?", id="top"),
+            pytest.param(
+                ("permit", "bindng"),
+                "permit_router.permit.bindng: unknown key 'bindng'; did you mean 'binding'?",
+                id="permit",
+            ),
+            pytest.param(
+                ("permit", "issuers", 0, "jwks_uri"),
+                "permit.issuers.0.jwks_uri: unknown key 'jwks_uri'; did you mean 'jwks_url'?",
+                id="issuer",
+            ),
+            pytest.param(
+                ("classifications", "phi", "requires"),
+                "classifications.phi.requires: unknown key 'requires'; did you mean 'require'?",
+                id="classification",
+            ),
+            pytest.param(
+                ("latency_classes", "interactive", "budget"),
+                "latency_classes.interactive.budget: unknown key 'budget'. Known: none",
+                id="latency-class",
+            ),
+            pytest.param(("rules", 0, "then"), "rules.0.then: unknown key 'then'; did you mean 'when'?", id="rule"),
+            pytest.param(
+                ("rules", 0, "use", "endpoint"),
+                "rules.0.use.endpoint: unknown key 'endpoint'; did you mean 'endpoints'?",
+                id="rule-strategy",
+            ),
+            pytest.param(
+                ("default", "weight"), "default.weight: unknown key 'weight'. Known: endpoints, strategy", id="default"
+            ),
+            pytest.param(
+                ("resilience", "atempts"),
+                "resilience.atempts: unknown key 'atempts'; did you mean 'attempts'?",
+                id="resilience",
+            ),
+            pytest.param(
+                ("decision_log", "path"),
+                "decision_log.path: unknown key 'path'. Known: chain, file, required",
+                id="decision-log",
+            ),
+        ],
+    )
+    def test_an_unknown_key_names_the_nearest_known_one(self, tmp_path, path, said):
+        message = refusal(changed(*path, to=1), tmp_path)
+        assert message.startswith("litellm_settings.permit_router.")
+        assert said in message
+        assert "\n" not in message
+
+    def test_every_fault_has_its_line(self, tmp_path):
+        block = changed("permit", "bindng", to="body")
+        block["rulse"] = []
+        assert len(refusal(block, tmp_path).splitlines()) == 2
+
+    def test_a_key_that_is_no_text_is_refused(self, tmp_path):
+        assert "permit_router.1: " in refusal({**BLOCK, 1: 2}, tmp_path)
+
+
+class TestValues:
+    def test_a_missing_binding_says_what_to_choose_from(self, tmp_path):
+        assert refusal(changed("permit", "binding", to=GONE), tmp_path) == (
+            "litellm_settings.permit_router.permit.binding: this key is required: 'body' ties a permit to one "
+            "request body; 'none' lets a stolen permit carry any body until it expires"
+        )
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param(path, id=".".join(map(str, path)))
+            for path in (
+                ("permit",),
+                ("permit", "audience"),
+                ("permit", "issuers"),
+                ("permit", "issuers", 0, "issuer"),
+                ("permit", "issuers", 0, "algorithms"),
+                ("classifications",),
+                ("latency_classes",),
+                ("tenant_tiers",),
+                ("default",),
+                ("rules", 0, "name"),
+                ("rules", 0, "when"),
+                ("rules", 0, "use"),
+            )
+        ],
+    )
+    def test_a_required_key_is_asked_for(self, tmp_path, path):
+        where = ".".join(map(str, path))
+        message = refusal(changed(*path, to=GONE), tmp_path)
+        assert message == f"litellm_settings.permit_router.{where}: this key is required"
+
+    @pytest.mark.parametrize(
+        ("path", "value", "shown"),
+        [
+            pytest.param(("permit",), "x", "(found 'x')", id="text-for-mapping"),
+            pytest.param(("permit", "header"), "X-Permit", "(found 'X-Permit')", id="upper-case-header"),
+            pytest.param(("permit", "binding"), "single_use", "'body' or 'none'", id="binding"),
+            pytest.param(("permit", "when_missing"), "allow", "'deny'", id="when-missing"),
+            pytest.param(("permit", "minimum_policy_version"), 42, "(found 42)", id="number-for-text"),
+            pytest.param(("permit", "leeway_seconds"), 600, "(found 600)", id="too-much-leeway"),
+            pytest.param(("permit", "issuers"), [], "at least 1 item", id="no-issuer"),
+            pytest.param(("permit", "issuers", 0, "kid_optional"), "yes", "(found 'yes')", id="text-for-bool"),
+            pytest.param(("tenant_tiers",), "free", "(found 'free')", id="text-for-list"),
+            pytest.param(("tenant_tiers", 0), "a b", "(found 'a b')", id="name-with-space"),
+            pytest.param(("classifications",), {}, "at least 1 item", id="no-classification"),
+            pytest.param(("classifications",), ["phi"], "dictionary", id="list-of-classifications"),
+            pytest.param(("classifications", "p h i"), {}, "(found 'p h i')", id="classification-name"),
+            pytest.param(("classifications", "phi", "require"), "baa", "(found 'baa')", id="require-text"),
+            pytest.param(("rules",), {}, "list", id="mapping-for-list"),
+            pytest.param(("rules", 0, "when"), True, "(found True)", id="bool-for-condition"),
+            pytest.param(("default", "strategy"), "costs", "(found 'costs')", id="strategy"),
+            pytest.param(("resilience", "attempts"), 0, "(found 0)", id="no-attempts"),
+            pytest.param(("resilience", "attempts"), "3", "(found '3')", id="text-for-number"),
+            pytest.param(("resilience", "attempts"), True, "(found True)", id="bool-for-number"),
+            pytest.param(("decision_log", "file"), "", "(found '')", id="no-file"),
+            pytest.param(("body_fields", 0), "Top-K", "(found 'Top-K')", id="body-field"),
+        ],
+    )
+    def test_a_wrong_value_is_shown_with_its_key(self, tmp_path, path, value, shown):
+        message = refusal(changed(*path, to=value), tmp_path)
+        assert message.startswith(f"litellm_settings.permit_router.{'.'.join(map(str, path))}")
+        assert shown in message
+
+    def test_a_long_value_is_cut(self, tmp_path):
+        assert len(refusal(changed("permit", "header", to="x y" * 1_000), tmp_path)) < 300
+
+    @pytest.mark.parametrize("source", [[], 1, True])
+    def test_a_block_that_is_no_mapping_is_refused(self, tmp_path, source):
+        kind = type(source).__name__
+        assert refusal(source, tmp_path) == (
+            f"litellm_settings.permit_router: a mapping is expected, {kind} stands there"
+        )
+
+    def test_no_block_at_all_says_where_to_write_it(self, tmp_path):
+        message = refusal(None, tmp_path)
+        assert "litellm_settings.permit_router is missing" in message
+        assert "PERMIT_ROUTER_POLICY" in message
+
+    def test_an_unknown_algorithm_names_the_nearest(self, tmp_path):
+        message = refusal(changed("permit", "issuers", 0, "algorithms", to=["RSA256"]), tmp_path)
+        assert "permit.issuers.0.algorithms: unknown algorithm 'RSA256'; did you mean 'RS256'?" in message
+
+    @pytest.mark.parametrize("algorithm", ["none", "HS256", "rs256", "ES256K"])
+    def test_an_algorithm_that_is_not_allowed_is_refused(self, tmp_path, algorithm):
+        message = refusal(changed("permit", "issuers", 0, "algorithms", to=[algorithm]), tmp_path)
+        assert f"unknown algorithm {algorithm!r}" in message
+
+    def test_two_key_sources_are_refused(self, tmp_path):
+        message = refusal(changed("permit", "issuers", 0, "jwks_file", to="keys.json"), tmp_path)
+        assert message == (
+            "litellm_settings.permit_router.permit.issuers.0: exactly one of jwks_url, jwks_file, public_key_file "
+            "is expected, 2 are given"
+        )
+
+    def test_no_key_source_is_refused(self, tmp_path):
+        assert "0 are given" in refusal(changed("permit", "issuers", 0, "jwks_url", to=GONE), tmp_path)
+
+    def test_a_key_address_that_is_not_http_is_refused_without_its_password(self, tmp_path):
+        message = refusal(
+            changed("permit", "issuers", 0, "jwks_url", to="ftp://user:secret@host/keys"), tmp_path
+        )
+        assert "permit.issuers.0: jwks_url is expected to be an http or https URL, not one of 'ftp'" in message
+        assert "secret" not in message
+
+    def test_an_issuer_is_listed_once(self, tmp_path):
+        issuers = BLOCK["permit"]["issuers"]
+        message = refusal(changed("permit", "issuers", to=[*issuers, *issuers]), tmp_path)
+        assert message == (
+            "litellm_settings.permit_router.permit.issuers: issuer 'https://policy.example.com' is listed twice"
+        )
+
+    def test_static_without_endpoints_is_refused(self, tmp_path):
+        message = refusal(changed("default", to={"strategy": "static"}), tmp_path)
+        assert message == (
+            "litellm_settings.permit_router.default: strategy 'static' needs `endpoints`, a list of endpoint names"
+        )
+
+    def test_cost_with_endpoints_is_refused(self, tmp_path):
+        message = refusal(changed("default", "endpoints", to=["a"]), tmp_path)
+        assert "default: strategy 'cost' takes no `endpoints`; only 'static' does" in message
+
+    def test_a_minimum_policy_version_without_an_order_is_refused(self, tmp_path):
+        message = refusal(changed("permit", "minimum_policy_version", to="latest"), tmp_path)
+        assert message.startswith("litellm_settings.permit_router.permit.minimum_policy_version: ")
+        assert "'latest'" in message
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("when", "said"),
+        [
+            pytest.param("1 + 1", "expected a boolean expression, got int", id="not-boolean"),
+            pytest.param("permit.sub == 'a'", "unknown name 'permit.sub'", id="subject"),
+            pytest.param("request.input_token > 1", "did you mean request.input_tokens?", id="misspelt"),
+            pytest.param("request.input_tokens >", "line 1, column", id="syntax"),
+            pytest.param("request.input_tokens == 'a'", "line 1, column", id="types"),
+        ],
+    )
+    def test_a_condition_that_cannot_be_true_or_false_names_its_rule(self, tmp_path, when, said):
+        message = refusal(changed("rules", 0, "when", to=when), tmp_path)
+        assert message.startswith("litellm_settings.permit_router.rules: rule 'hipaa-pinned': condition ")
+        assert said in message
+
+    @pytest.mark.parametrize("name", ["hipaa-pinned", "default"])
+    def test_rule_names_are_unique(self, tmp_path, name):
+        block = copy.deepcopy(BLOCK)
+        block["rules"].append({"name": name, "when": "true", "use": {"strategy": "cost"}})
+        assert refusal(block, tmp_path) == (
+            f"litellm_settings.permit_router.rules: rule name {name!r} is taken; each rule has a name of its own"
+        )
+
+
+class TestEndpoints:
+    def test_static_endpoints_that_litellm_has_are_fine(self, tmp_path):
+        check_endpoints(load(BLOCK, tmp_path), ["azure-eu-gpt4o", "other"])
+
+    def test_an_unknown_static_endpoint_names_the_nearest(self, tmp_path):
+        with pytest.raises(ConfigurationError) as caught:
+            check_endpoints(load(BLOCK, tmp_path), ["azure-eu-gpt4", "openai-us"])
+        assert str(caught.value) == (
+            "litellm_settings.permit_router: rule 'hipaa-pinned': unknown endpoint 'azure-eu-gpt4o'; "
+            "did you mean 'azure-eu-gpt4'? Known: azure-eu-gpt4, openai-us"
+        )
+
+    def test_the_default_rule_is_checked_too(self, tmp_path):
+        snapshot = load(changed("default", to={"strategy": "static", "endpoints": ["x"]}), tmp_path)
+        with pytest.raises(ConfigurationError, match="rule 'default': unknown endpoint 'x'. Known: azure-eu-gpt4o"):
+            check_endpoints(snapshot, ["azure-eu-gpt4o"])
+
+
+class TestConfigHash:
+    def test_the_order_of_keys_does_not_change_it(self, tmp_path):
+        turned = dict(reversed([(key, value) for key, value in BLOCK.items()]))
+        turned["permit"] = dict(reversed(BLOCK["permit"].items()))
+        assert load(turned, tmp_path).config_hash == load(BLOCK, tmp_path).config_hash
+
+    def test_a_default_that_is_written_out_does_not_change_it(self, tmp_path):
+        written = changed("permit", "leeway_seconds", to=5)
+        assert load(written, tmp_path).config_hash == load(BLOCK, tmp_path).config_hash
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            pytest.param(("permit", "leeway_seconds"), 6, id="leeway"),
+            pytest.param(("rules", 0, "when"), "true", id="condition"),
+            pytest.param(("rules",), [], id="rules"),
+            pytest.param(("classifications", "phi", "require"), [], id="requirement"),
+            pytest.param(("permit", "issuers", 0, "algorithms"), ["RS256"], id="algorithms"),
+        ],
+    )
+    def test_another_content_changes_it(self, tmp_path, path, value):
+        assert load(changed(*path, to=value), tmp_path).config_hash != load(BLOCK, tmp_path).config_hash
