@@ -12,7 +12,15 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from litellm_plugin.errors import ConfigurationError
@@ -40,10 +48,17 @@ class Flags(BaseSettings):
     policy: Path | None = None
     log: Path | None = None
 
-    @field_validator("enabled", mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _trim(cls, value: object) -> object:
-        return value.strip() if isinstance(value, str) else value
+    def _read(cls, values: Any, read: ModelWrapValidatorHandler[Flags]) -> Flags:
+        """Trims what the environment says; a flag that is empty counts as unset."""
+        given = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        try:
+            return read({name: value for name, value in given.items() if value != ""})
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            flag = f"PERMIT_ROUTER_{str(fault['loc'][0]).upper()}"
+            raise ConfigurationError(f"{flag}: {fault['msg']} (found {fault['input']!r:.80})") from error
 
 
 class _Strict(BaseModel):
@@ -79,8 +94,9 @@ class IssuerBlock(_Strict):
             raise ValueError(
                 f"exactly one of jwks_url, jwks_file, public_key_file is expected, {len(given)} are given"
             )
-        if self.jwks_url and urlsplit(self.jwks_url).scheme not in {"https", "http"}:
-            raise ValueError(f"jwks_url {self.jwks_url!r} is not an http(s) URL")
+        scheme = urlsplit(self.jwks_url).scheme if self.jwks_url else "https"
+        if scheme not in {"https", "http"}:
+            raise ValueError(f"jwks_url is expected to be an http or https URL, not one of {scheme[:80]!r}")
         if (self.public_key_file is None) != (self.kid is None) and not self.kid_optional:
             raise ValueError(
                 "a public_key_file needs `kid`, the id that permits name it by, or `kid_optional: true`; no other source takes `kid`"
@@ -106,8 +122,9 @@ class PermitBlock(_Strict):
     @classmethod
     def _are_distinct(cls, value: list[IssuerBlock]) -> list[IssuerBlock]:
         names = [block.issuer for block in value]
-        if len(set(names)) != len(names):
-            raise ValueError("each issuer is listed once")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"issuer {name[:80]!r} is listed twice")
         return value
 
 
@@ -236,8 +253,12 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
         raise ConfigurationError(
             f"{_BLOCK} is missing: write the policy block there, or set PERMIT_ROUTER_POLICY to a file that holds it"
         )
+    where = _BLOCK
     if isinstance(source, str):
+        where = f"policy file {str(base / source)!r}"
         source = _read_policy_file(base / source)
+    if not isinstance(source, Mapping):
+        raise ConfigurationError(f"{where}: a mapping is expected, {type(source).__name__} stands there")
     block = _parse(source)
     if flags.log is not None:
         block = block.model_copy(
@@ -264,16 +285,15 @@ def _read_policy_file(path: Path) -> object:
                 f"policy file {str(path)!r} is larger than {_POLICY_FILE_LIMIT_BYTES} bytes"
             )
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # ValueError: an impossible date, or a path with a NUL; RecursionError: lists nested thousands deep.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"policy file {str(path)!r} cannot be read as YAML: {error}") from error
     if isinstance(document, Mapping) and set(document) == {"permit_router"}:
         return document["permit_router"]
     return document
 
 
-def _parse(source: object) -> PolicyBlock:
-    if not isinstance(source, Mapping):
-        raise ConfigurationError(f"{_BLOCK}: a mapping is expected, {type(source).__name__} stands there")
+def _parse(source: Mapping[Any, Any]) -> PolicyBlock:
     try:
         return PolicyBlock.model_validate(dict(source))
     except ValidationError as error:
@@ -293,7 +313,7 @@ def _explain_one(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{where}: this key is required{_required_hint(str(fault['loc'][-1]))}"
     message = fault["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(fault["input"], Mapping) else f" (found {str(fault['input'])[:80]!r})"
+    shown = "" if isinstance(fault["input"], Mapping | list) else f" (found {fault['input']!r:.80})"
     return f"{where}: {message}{shown}"
 
 
@@ -325,27 +345,34 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _unknown(kind: str, value: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
     return f"unknown {kind} {value[:80]!r}{hint} Known: {', '.join(known) or 'none'}"
 
 
 def _snapshot(block: PolicyBlock) -> PolicySnapshot:
     return PolicySnapshot(
         permit=block.permit,
-        claims=ClaimPolicy(
-            classifications=frozenset(block.classifications),
-            tenant_tiers=frozenset(block.tenant_tiers),
-            latency_classes=frozenset(block.latency_classes),
-            max_lifetime_s=block.permit.max_lifetime_seconds,
-            leeway_s=block.permit.leeway_seconds,
-            minimum_policy_version=block.permit.minimum_policy_version,
-        ),
+        claims=_claims(block),
         requirements={name: frozenset(entry.require) for name, entry in block.classifications.items()},
         routing=RoutingPolicy(rules=_rules(block), attempts=block.resilience.attempts),
         decision_log=block.decision_log,
         body_fields=frozenset(block.body_fields),
         config_hash=_hash(block),
     )
+
+
+def _claims(block: PolicyBlock) -> ClaimPolicy:
+    try:
+        return ClaimPolicy(
+            classifications=frozenset(block.classifications),
+            tenant_tiers=frozenset(block.tenant_tiers),
+            latency_classes=frozenset(block.latency_classes),
+            max_lifetime_s=block.permit.max_lifetime_seconds,
+            leeway_s=block.permit.leeway_seconds,
+            minimum_policy_version=block.permit.minimum_policy_version,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{_BLOCK}.permit.{error}") from error
 
 
 def _rules(block: PolicyBlock) -> RuleSet:

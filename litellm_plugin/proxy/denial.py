@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def headers(verdict: Verdict, retry_after_s: float | None = None) -> Headers:
     lines: Headers = [(b"content-type", b"application/json")]
     if verdict.reason.is_temporary:
         wait_s = _DEFAULT_RETRY_AFTER_S if retry_after_s is None else retry_after_s
-        lines.append((b"retry-after", str(int(min(max(wait_s, 1.0), _MAXIMUM_RETRY_AFTER_S))).encode()))
+        lines.append((b"retry-after", str(math.ceil(min(max(wait_s, 1.0), _MAXIMUM_RETRY_AFTER_S))).encode()))
     else:
         lines.append((b"x-should-retry", b"false"))
     if verdict.status == 401:  # noqa: PLR2004 - RFC 9110 §11.6.1 asks for a challenge with this status

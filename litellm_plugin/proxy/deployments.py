@@ -112,7 +112,7 @@ def candidate(entry: Mapping[str, Any], *, is_available: bool = True) -> Candida
         max_input_tokens=_whole(info.get("max_input_tokens")) or _whole(known.get("max_input_tokens")),
         prices=_prices(info, params, known),
         region=_text(info.get("region")),
-        tier=_text(info.get("tier")),
+        tier=_text(info.get("quality_tier")),
         is_available=is_available,
     )
 

@@ -285,11 +285,18 @@ def scrub(data: MutableMapping[str, Any], call_type: CallType, extra: frozenset[
     dropped += _scrub_controls(data.get(slot), slot)
     if slot == "metadata":
         dropped += _scrub_values(data.get(slot))
+    else:
+        # LiteLLM reads some controls from a caller's own metadata too, `caching_groups` among them.
+        dropped += _scrub_own(data.get("metadata"))
     return tuple(sorted(dropped))
 
 
 def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
     """Says why a body cannot be served at all; None when it can."""
+    model = data.get("model")
+    if not isinstance(model, str) or "," in model:
+        # LiteLLM takes a list, or a comma, for several calls at once.
+        return Verdict(Reason.BODY_INVALID, "The field 'model' must name one model group.")
     named = [name for name in _REFUSED.get(call_type, ()) if data.get(name)]
     if named:
         return Verdict(
@@ -333,6 +340,18 @@ def _scrub_values(metadata: object) -> list[str]:
     ]
     for key in dropped:
         metadata.pop(key, None)
+    return [f"metadata.{key}" for key in dropped]
+
+
+def _scrub_own(metadata: object) -> list[str]:
+    """Removes controls and what is not short text from metadata that LiteLLM leaves as the caller wrote it."""
+    if not isinstance(metadata, MutableMapping):
+        return []
+    dropped = [
+        key for key, value in metadata.items() if key in _METADATA_CONTROLS or not _is_short_text(value)
+    ]
+    for key in dropped:
+        del metadata[key]
     return [f"metadata.{key}" for key in dropped]
 
 

@@ -33,8 +33,9 @@ def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> No
 
 def declared_endpoints(config: Mapping[str, Any]) -> list[str]:
     """The endpoint names of LiteLLM's model list, in its order."""
-    infos = [entry.get("model_info") or {} for entry in _model_list(config)]
-    return list(dict.fromkeys(str(info.get("endpoint") or info.get("id") or "") for info in infos))
+    infos = [entry.get("model_info") for entry in _model_list(config)]
+    names = (str(info.get("endpoint") or info.get("id") or "") for info in infos if isinstance(info, Mapping))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _general(config: Mapping[str, Any]) -> Iterator[str]:
@@ -73,6 +74,9 @@ def _deployments(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[
     for position, entry in enumerate(entries):
         where = f"model_list[{position}] ({str(entry.get('model_name'))[:80]!r})"
         info = entry.get("model_info") or {}
+        if not isinstance(info, Mapping):
+            yield f"{where}: model_info is {type(info).__name__}; a mapping is expected"
+            continue
         name = info.get("id")
         if not isinstance(name, str) or not name:
             yield f"{where} has no model_info.id; a permit cannot name it: write an id"
@@ -99,6 +103,12 @@ def _facts(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Itera
             continue
         for unknown in sorted({str(each) for each in value} - known):
             yield f"{where}: model_info.{key} names {unknown!r}, which the policy block does not declare"
+    if info.get("tier") not in {None, "free", "paid"}:
+        # litellm/types/router.py, ModelInfo: the router drops such a deployment with a log line.
+        yield (
+            f"{where}: model_info.tier is LiteLLM's own and takes only 'free' or 'paid', {info['tier']!r} stands "
+            "there; a quality tier is model_info.quality_tier"
+        )
     if info.get("attributes") is not None and not isinstance(info["attributes"], list):
         yield f"{where}: model_info.attributes is {info['attributes']!r}; a list is expected"
 

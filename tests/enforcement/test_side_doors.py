@@ -41,15 +41,20 @@ DOORS = [
     Door("deployment-id", {"model": "us-b-1"}, 403, "not_authorized"),
     Door("provider-model-name", {"model": "openai/gpt-test"}),
     Door("alias", {"model": "gpt-alias"}),
-    Door("unknown-model-and-default-fallback", {"model": "nothing"}, 403, "not_authorized"),
-    Door("comma-list", {"model": "gpt,claude"}, 403, "not_authorized"),
-    Door("fastest-response", {"model": "gpt,claude", "fastest_response": True}, 403, "not_authorized"),
+    Door("unknown-model", {"model": "nothing"}, 400, is_open_without_us=False),
+    Door("comma-list", {"model": "gpt,claude"}, 400, "body_invalid"),
+    Door("model-list", {"model": ["gpt", "claude"]}, 400, is_open_without_us=False),
+    Door("fastest-response", {"model": "gpt,claude", "fastest_response": True}, 400, "body_invalid"),
     Door("fallbacks-string", {"fallbacks": ["claude"]}, 503, "chain_exhausted", (INSIDE,)),
     Door("fallbacks-dict", {"fallbacks": [{"gpt": ["claude"]}]}, 503, "chain_exhausted", (INSIDE,)),
     Door("fallbacks-to-deployment-id", {"fallbacks": ["us-b-1"]}, 503, "chain_exhausted", (INSIDE,)),
     Door("retries-elsewhere", {"num_retries": 25}, 503, "chain_exhausted", (INSIDE,)),
-    Door("api-base", {"api_base": f"{EVIL}/v1"}, 401, None, is_open_without_us=False),
-    Door("base-url", {"base_url": f"{EVIL}/v1"}, 401, None, is_open_without_us=False),
+    # LiteLLM's own authentication refuses these; without its database package as a bare 500.
+    Door("api-base", {"api_base": f"{EVIL}/v1"}, 500, is_open_without_us=False),
+    Door("base-url", {"base_url": f"{EVIL}/v1"}, 500, is_open_without_us=False),
+    Door("user-config", {"user_config": {"model_list": []}}, 500, is_open_without_us=False),
+    Door("model-list-field", {"model_list": []}, 500, is_open_without_us=False),
+    Door("router-settings", {"router_settings_override": {"fallbacks": [{"gpt": ["claude"]}]}}, 503, "chain_exhausted", (INSIDE,)),
     Door("api-key", {"api_key": "sk-attacker"}),
     Door("provider-swap", {"custom_llm_provider": "anthropic"}),
     Door("specific-deployment", {"specific_deployment": "us-b-1"}),
@@ -72,9 +77,9 @@ DOORS = [
 @pytest.fixture
 def evil():
     provider = RecordingProvider("evil")
-    with ServerThread() as servers:
-        provider.url = servers.add(provider)
-        servers.start()
+    servers = ServerThread()
+    provider.url = servers.add(provider)
+    with servers:
         yield provider
 
 

@@ -126,15 +126,22 @@ class TestMetadata:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize("call_type", CallType)
+    @pytest.mark.parametrize("model", [None, ["gpt", "claude"], "gpt,claude", 1])
+    def test_a_model_that_is_not_one_group_is_refused(self, call_type, model):
+        verdict = refusal({"model": model}, call_type)
+        assert verdict.reason is Reason.BODY_INVALID
+        assert "'model' must name one model group" in verdict.message
+
     @pytest.mark.parametrize("field", ["background", "previous_response_id", "conversation", "prompt"])
     def test_a_response_that_needs_stored_state_is_refused(self, field):
-        verdict = refusal({"input": "x", field: "y"}, CallType.RESPONSES)
+        verdict = refusal({"model": "gpt", "input": "x", field: "y"}, CallType.RESPONSES)
         assert verdict.reason is Reason.BODY_INVALID
         assert f"'{field}'" in verdict.message
 
     @pytest.mark.parametrize("value", [None, False, "", {}])
     def test_an_empty_reference_is_none(self, value):
-        assert refusal({"background": value, "conversation": value}, CallType.RESPONSES) is None
+        assert refusal({"model": "gpt", "background": value, "conversation": value}, CallType.RESPONSES) is None
 
     @pytest.mark.parametrize("field", ["background", "previous_response_id", "conversation", "prompt"])
     def test_what_is_not_refused_is_not_passed_on_either(self, field):
@@ -143,18 +150,18 @@ class TestRefusals:
         assert data == {}
 
     def test_a_completions_prompt_is_its_input(self):
-        assert refusal({"prompt": "hello"}, CallType.COMPLETION) is None
+        assert refusal({"model": "gpt", "prompt": "hello"}, CallType.COMPLETION) is None
 
     @pytest.mark.parametrize("call_type", CallType)
     @pytest.mark.parametrize("kind", ["mcp", "file_search"])
     def test_a_tool_that_sends_the_prompt_elsewhere_is_refused(self, call_type, kind):
-        verdict = refusal({"tools": [{"type": "function"}, {"type": kind}]}, call_type)
+        verdict = refusal({"model": "gpt", "tools": [{"type": "function"}, {"type": kind}]}, call_type)
         assert verdict.reason is Reason.BODY_INVALID
         assert f"'{kind}'" in verdict.message
 
     @pytest.mark.parametrize("tools", [None, "mcp", {}, [None, "mcp", {"type": 1}, {}], [{"type": "function"}]])
     def test_other_tools_pass(self, tools):
-        assert refusal({"tools": tools}, CallType.CHAT) is None
+        assert refusal({"model": "gpt", "tools": tools}, CallType.CHAT) is None
 
 
 SDK_TYPES = {

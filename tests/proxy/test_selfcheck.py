@@ -135,6 +135,11 @@ def test_cooldowns_left_at_their_default_are_refused(tmp_path):
             id="latency-class",
         ),
         pytest.param(
+            {"model_info": {"id": "x", "tier": "large"}},
+            "a quality tier is model_info.quality_tier",
+            id="litellms-tier",
+        ),
+        pytest.param(
             {"model_info": {"id": "x", "attributes": "baa"}},
             "model_info.attributes is 'baa'; a list is expected",
             id="attributes-text",

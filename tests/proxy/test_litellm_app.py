@@ -1,0 +1,68 @@
+"""LiteLLM's real app: what the lists of paths, the middleware walk and the probe's prompts are pinned to."""
+
+from __future__ import annotations
+
+import pytest
+from litellm.proxy._lazy_features import register_all_features
+from litellm.proxy.health_check import _get_random_llm_message
+from litellm.proxy.proxy_server import app
+from proxy_cases import http_scope
+
+from litellm_plugin.proxy.hooks import is_health_probe
+from litellm_plugin.proxy.paths import ADMINISTRATIVE, GOVERNED, PathKind, RouteTable
+
+
+@pytest.fixture(scope="module")
+def table():
+    register_all_features(app)
+    return RouteTable(app.router)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(GOVERNED))
+def test_every_governed_path_exists(table, method, path):
+    route = table.classify(http_scope(method, path))
+    assert (route.kind, route.template) == (PathKind.GOVERNED, path)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ADMINISTRATIVE))
+def test_every_administrative_path_exists(table, method, path):
+    route = table.classify(http_scope(method, path))
+    assert (route.kind, route.template) == (PathKind.ADMINISTRATIVE, path)
+
+
+def test_the_table_sees_what_is_included(table):
+    table.classify(http_scope())
+    assert len(table.templates()) > 1_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/openai/chat/completions"),
+        ("POST", "/vllm/chat/completions"),
+        ("POST", "/anthropic/v1/messages"),
+        ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/utils/token_counter"),
+        ("POST", "/engines/gpt/chat/completions"),
+        ("POST", "/openai/deployments/gpt/chat/completions"),
+        ("POST", "/v1/files"),
+        ("POST", "/v1/batches"),
+        ("GET", "/v1/responses/abc"),
+        ("POST", "/mcp/"),
+        ("POST", "/prompts/test"),
+        ("GET", "/health"),
+        ("POST", "/queue/chat/completions"),
+    ],
+)
+def test_a_path_that_leads_past_the_permit_is_refused(table, method, path):
+    assert table.classify(http_scope(method, path)).kind is PathKind.REFUSED
+
+
+
+
+def test_litellms_own_probe_prompts_pass():
+    metadata = {"tags": ["litellm-internal-health-check"]}
+    for _ in range(20):
+        assert is_health_probe({"metadata": metadata, "messages": _get_random_llm_message()})
+
+

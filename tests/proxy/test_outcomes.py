@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import litellm
+import pytest
+
+from litellm_plugin.errors import Reason
+from litellm_plugin.proxy.outcomes import Outcomes, classify
+from litellm_plugin.routing.attempts import AttemptStatus
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class ProviderError(Exception):
+    """An exception as LiteLLM makes them: a status, and the provider's headers."""
+
+    def __init__(self, status_code=None, retry_after=None):
+        super().__init__("x")
+        self.status_code = status_code
+        self.litellm_response_headers = httpx.Headers({"retry-after": retry_after} if retry_after else {})
+
+
+@pytest.fixture
+def outcomes(worker):
+    return Outcomes(worker.runtime)
+
+
+@pytest.fixture
+def state(worker, request_state):
+    state = worker.state("eu", "us")
+    worker.plan(state, "eu", "us")
+    request_state(state)
+    return state
+
+
+def attempts(worker):
+    return [each for each in worker.records() if each["schema"].startswith("permit-router/attempt")]
+
+
+@pytest.mark.parametrize(
+    ("exception", "status"),
+    [
+        pytest.param(litellm.RateLimitError("x", "openai", "m"), AttemptStatus.RATE_LIMITED, id="429"),
+        pytest.param(litellm.InternalServerError("x", "openai", "m"), AttemptStatus.SERVER_ERROR, id="500"),
+        pytest.param(litellm.ServiceUnavailableError("x", "openai", "m"), AttemptStatus.SERVER_ERROR, id="503"),
+        pytest.param(ProviderError(504), AttemptStatus.TIMEOUT, id="504"),
+        pytest.param(ProviderError(408), AttemptStatus.TIMEOUT, id="408"),
+        pytest.param(litellm.Timeout("x", "m", "openai"), AttemptStatus.TIMEOUT, id="timeout"),
+        pytest.param(
+            litellm.APIConnectionError("x", "openai", "m"), AttemptStatus.CONNECTION_ERROR, id="connection"
+        ),
+        pytest.param(litellm.AuthenticationError("x", "openai", "m"), AttemptStatus.PROVIDER_AUTH, id="401"),
+        pytest.param(ProviderError(403), AttemptStatus.PROVIDER_AUTH, id="403"),
+        pytest.param(litellm.BadRequestError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="400"),
+        pytest.param(
+            litellm.ContextWindowExceededError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="window"
+        ),
+        pytest.param(litellm.NotFoundError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="404"),
+        pytest.param(ProviderError(599), AttemptStatus.SERVER_ERROR, id="599"),
+        pytest.param(ProviderError("429"), AttemptStatus.SERVER_ERROR, id="text-status"),
+        pytest.param(ValueError("x"), AttemptStatus.SERVER_ERROR, id="unknown"),
+    ],
+)
+def test_an_exception_has_its_class(exception, status):
+    assert classify(exception) is status
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("value", "expected_s"),
+        [
+            pytest.param("7", 7.0, id="seconds"),
+            pytest.param(" 7 ", 7.0, id="spaces"),
+            pytest.param("1000000000", 1e9, id="huge"),
+            pytest.param("-5", None, id="negative"),
+            pytest.param("abc", None, id="text"),
+            pytest.param("1e9", None, id="exponent"),
+            pytest.param(None, None, id="none"),
+        ],
+    )
+    def test_seconds(self, outcomes, worker, state, value, expected_s):
+        worker.attempt(state, "eu")
+        outcomes.failed("eu-1", ProviderError(429, value))
+        assert state.retry_after_s == expected_s
+
+    @pytest.mark.parametrize(("ahead_s", "expected_s"), [(30, 30.0), (-30, 0.0)])
+    def test_a_date_counts_from_now(self, outcomes, worker, state, ahead_s, expected_s):
+        worker.attempt(state, "eu")
+        wanted = datetime.fromtimestamp(worker.clock.wall() + ahead_s, UTC)
+        outcomes.failed("eu-1", ProviderError(503, format_datetime(wanted, usegmt=True)))
+        assert state.retry_after_s == expected_s
+
+    def test_the_response_of_the_exception_is_read_too(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        exception = ValueError("x")
+        exception.response = httpx.Response(503, headers={"Retry-After": "9"})
+        outcomes.failed("eu-1", exception)
+        assert state.retry_after_s == 9.0
+
+    @pytest.mark.xfail(
+        raises=ValueError, reason="outcomes._retry_after_s: '²'.isdigit() is true and float('²') raises"
+    )
+    def test_a_digit_that_is_no_number_is_nothing_readable(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        exception = ValueError("x")
+        exception.response = httpx.Response(503, headers=[(b"retry-after", "²".encode("latin-1"))])
+        outcomes.failed("eu-1", exception)
+        assert state.retry_after_s is None
+
+
+class TestFailures:
+    def test_while_another_endpoint_is_left_the_request_may_go_on(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        worker.clock.advance(0.25)
+        outcomes.failed("eu-1", ProviderError(500))
+        (record,) = attempts(worker)
+        assert state.verdict.reason is Reason.UNAVAILABLE
+        assert (record["status"], record["http_status"], record["is_final"]) == ("server_error", 500, False)
+        assert record["total_ms"] == pytest.approx(250)
+
+    def test_after_the_last_one_the_set_is_exhausted(self, outcomes, worker, state):
+        for name in ("eu", "us"):
+            worker.attempt(state, name)
+            outcomes.failed(f"{name}-1", ProviderError(500))
+        assert state.verdict.reason is Reason.CHAIN_EXHAUSTED
+        assert "eu, us" in state.verdict.message
+        assert [record["is_final"] for record in attempts(worker)] == [False, True]
+
+    def test_a_clients_mistake_is_no_verdict_of_ours(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.failed("eu-1", ProviderError(400))
+        assert state.verdict is None
+        assert attempts(worker)[0]["is_final"] is True
+
+    def test_a_failure_is_recorded_once(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        for _ in range(2):
+            outcomes.failed("eu-1", ProviderError(500))
+        assert len(attempts(worker)) == 1
+
+    def test_a_deployment_without_an_attempt_is_left_alone(self, outcomes, worker, state):
+        outcomes.failed("eu-1", ProviderError(500))
+        assert (state.verdict, attempts(worker)) == (None, [])
+
+    def test_outside_a_request_nothing_is_recorded(self, outcomes, worker):
+        outcomes.failed("eu-1", ProviderError(500))
+        assert attempts(worker) == []
+
+
+class TestSuccesses:
+    def succeed(self, outcomes, **kwargs):
+        facts = {"model_id": "eu-1", "prompt_tokens": 3, "completion_tokens": 5, "response_cost": 0.01}
+        outcomes.succeeded(
+            {"standard_logging_object": facts, **kwargs}, None, START, START + timedelta(seconds=2)
+        )
+
+    def test_usage_price_and_times_are_recorded(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, completion_start_time=START + timedelta(seconds=0.5))
+        (record,) = attempts(worker)
+        assert (record["status"], record["input_tokens"], record["output_tokens"]) == ("success", 3, 5)
+        assert (record["cost_usd"], record["total_ms"], record["first_token_ms"]) == (0.01, 2000, 500)
+
+    def test_a_whole_answer_has_no_first_token(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, completion_start_time=START + timedelta(seconds=2))
+        assert attempts(worker)[0]["first_token_ms"] is None
+
+    def test_it_counts_in_the_statistics(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes)
+        assert worker.runtime.store.snapshot().by_deployment["eu-1"].attempts == 1
+
+    def test_a_cache_hit_says_nothing_of_the_endpoint(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, cache_hit=True)
+        assert attempts(worker)[0]["cache_hit"] is True
+        assert worker.runtime.store.snapshot().by_deployment == {}
+
+    def test_it_is_recorded_after_the_request_ended_too(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        worker.runtime.close(state, answered=True)
+        self.succeed(outcomes)
+        assert [record["status"] for record in attempts(worker)] == ["success"]
+
+    def test_an_event_without_facts_is_left_alone(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.succeeded({}, None, START, START)
+        assert attempts(worker) == []
+
+
+class TestBrokenStreams:
+    FACTS = {"standard_logging_object": {"model_id": "eu-1"}}  # noqa: RUF012 - read only
+
+    def test_it_closes_the_open_attempt(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.broken({"exception": ProviderError(500), **self.FACTS})
+        assert [record["status"] for record in attempts(worker)] == ["server_error"]
+
+    def test_what_the_deployment_hook_told_is_not_told_again(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        for tell in (outcomes.failed, lambda _, error: outcomes.broken({"exception": error, **self.FACTS})):
+            tell("eu-1", ProviderError(500))
+        assert len(attempts(worker)) == 1
+
+    def test_an_event_without_an_exception_is_left_alone(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.broken(self.FACTS)
+        assert attempts(worker) == []
