@@ -49,6 +49,7 @@ class Reason(enum.StrEnum):
     NOT_READY = "not_ready"
     LOG_UNAVAILABLE = "log_unavailable"
 
+    LITELLM_REFUSED = "litellm_refused"
     INTERNAL_ERROR = "internal_error"
 
     @property
@@ -77,6 +78,7 @@ _STATUS = {
     Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
     Reason.NOT_READY: _UNAVAILABLE,
     Reason.LOG_UNAVAILABLE: _UNAVAILABLE,
+    Reason.LITELLM_REFUSED: 500,
     Reason.INTERNAL_ERROR: 500,
 }
 

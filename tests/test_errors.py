@@ -24,7 +24,7 @@ STATUSES = {
         Reason.NO_CONTEXT,
     },
     413: {Reason.BODY_TOO_LARGE},
-    500: {Reason.INTERNAL_ERROR},
+    500: {Reason.INTERNAL_ERROR, Reason.LITELLM_REFUSED},
     503: {
         Reason.CHAIN_EXHAUSTED,
         Reason.UNAVAILABLE,

@@ -15,6 +15,8 @@ import litellm_plugin.records, litellm_plugin.state, litellm_plugin.testing, lit
 print(sorted(name for name in sys.modules if name.partition(".")[0] == "litellm"))
 """
 RESOLVED = """
+from litellm.proxy.proxy_server import app
+app.middleware_stack = app.build_middleware_stack()  # LiteLLM loads callbacks when it stands
 import litellm_plugin
 print([type(getattr(litellm_plugin, name)).__name__ for name in litellm_plugin.__all__])
 """

@@ -179,7 +179,9 @@ class TestUnknownKeys:
     @pytest.mark.parametrize(
         ("path", "said"),
         [
-            pytest.param(("ruels",), "permit_router.ruels: unknown key 'ruels'; did you mean 'rules'?", id="top"),
+            pytest.param(
+                ("ruels",), "permit_router.ruels: unknown key 'ruels'; did you mean 'rules'?", id="top"
+            ),
             pytest.param(
                 ("permit", "bindng"),
                 "permit_router.permit.bindng: unknown key 'bindng'; did you mean 'binding'?",
@@ -200,14 +202,18 @@ class TestUnknownKeys:
                 "latency_classes.interactive.budget: unknown key 'budget'. Known: none",
                 id="latency-class",
             ),
-            pytest.param(("rules", 0, "then"), "rules.0.then: unknown key 'then'; did you mean 'when'?", id="rule"),
+            pytest.param(
+                ("rules", 0, "then"), "rules.0.then: unknown key 'then'; did you mean 'when'?", id="rule"
+            ),
             pytest.param(
                 ("rules", 0, "use", "endpoint"),
                 "rules.0.use.endpoint: unknown key 'endpoint'; did you mean 'endpoints'?",
                 id="rule-strategy",
             ),
             pytest.param(
-                ("default", "weight"), "default.weight: unknown key 'weight'. Known: endpoints, strategy", id="default"
+                ("default", "weight"),
+                "default.weight: unknown key 'weight'. Known: endpoints, strategy",
+                id="default",
             ),
             pytest.param(
                 ("resilience", "atempts"),
@@ -278,7 +284,9 @@ class TestValues:
             pytest.param(("permit", "minimum_policy_version"), 42, "(found 42)", id="number-for-text"),
             pytest.param(("permit", "leeway_seconds"), 600, "(found 600)", id="too-much-leeway"),
             pytest.param(("permit", "issuers"), [], "at least 1 item", id="no-issuer"),
-            pytest.param(("permit", "issuers", 0, "kid_optional"), "yes", "(found 'yes')", id="text-for-bool"),
+            pytest.param(
+                ("permit", "issuers", 0, "kid_optional"), "yes", "(found 'yes')", id="text-for-bool"
+            ),
             pytest.param(("tenant_tiers",), "free", "(found 'free')", id="text-for-list"),
             pytest.param(("tenant_tiers", 0), "a b", "(found 'a b')", id="name-with-space"),
             pytest.param(("classifications",), {}, "at least 1 item", id="no-classification"),
@@ -338,7 +346,9 @@ class TestValues:
         message = refusal(
             changed("permit", "issuers", 0, "jwks_url", to="ftp://user:secret@host/keys"), tmp_path
         )
-        assert "permit.issuers.0: jwks_url is expected to be an http or https URL, not one of 'ftp'" in message
+        assert (
+            "permit.issuers.0: jwks_url is expected to be an http or https URL, not one of 'ftp'" in message
+        )
         assert "secret" not in message
 
     def test_an_issuer_is_listed_once(self, tmp_path):
@@ -403,13 +413,15 @@ class TestEndpoints:
 
     def test_the_default_rule_is_checked_too(self, tmp_path):
         snapshot = load(changed("default", to={"strategy": "static", "endpoints": ["x"]}), tmp_path)
-        with pytest.raises(ConfigurationError, match="rule 'default': unknown endpoint 'x'. Known: azure-eu-gpt4o"):
+        with pytest.raises(
+            ConfigurationError, match=r"rule 'default': unknown endpoint 'x'\. Known: azure-eu-gpt4o"
+        ):
             check_endpoints(snapshot, ["azure-eu-gpt4o"])
 
 
 class TestConfigHash:
     def test_the_order_of_keys_does_not_change_it(self, tmp_path):
-        turned = dict(reversed([(key, value) for key, value in BLOCK.items()]))
+        turned = dict(reversed(BLOCK.items()))
         turned["permit"] = dict(reversed(BLOCK["permit"].items()))
         assert load(turned, tmp_path).config_hash == load(BLOCK, tmp_path).config_hash
 

@@ -71,12 +71,15 @@ class Admission:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
+        if _is_health(scope):
+            await self._send_health(send)
+            return
+        if self._runtime.is_inert:
+            await self.app(scope, receive, send)
+            return
         route: Route | None = None
         try:
             route = self._routes.classify(scope)
-            if self._is_health(scope):
-                await self._send_health(send)
-                return
             state, receive = await self._admit(scope, route, receive)
         except Disconnected:
             return
@@ -173,9 +176,15 @@ class Admission:
         try:
             await self.app(self._scrubbed(scope, state.permit.request_id), receive, answer)
         except Exception:
-            if state.verdict is None or answer.started:
+            if answer.started:
                 raise
-            await answer.deny(state.verdict)
+            self._runtime.log.exception("LiteLLM failed on request %s", state.permit.request_id)
+            await answer.deny(
+                state.verdict
+                or Verdict(
+                    Reason.LITELLM_REFUSED, "LiteLLM failed on this request; its log says where and why."
+                )
+            )
         finally:
             self._runtime.close(state, answered=answer.completed)
 
@@ -218,16 +227,17 @@ class Admission:
             lines.append((b"x-permit-request-id", request_id.encode()))
         await denial.send_http(send, verdict, payload, lines)
 
-    def _is_health(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == HEALTH_PATH
-
     async def _send_health(self, send: Send) -> None:
         health = self._runtime.health()
         payload = json.dumps(health).encode()
-        status = 200 if health["status"] == "green" else 503
+        status = 503 if health["status"] == "red" else 200
         lines = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": lines})
         await send({"type": "http.response.body", "body": payload})
+
+
+def _is_health(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == HEALTH_PATH
 
 
 def _may_pass(name: bytes) -> bool:

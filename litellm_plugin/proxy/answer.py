@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy import denial
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
-    from litellm_plugin.errors import Verdict
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.proxy.runtime import Runtime
 
@@ -49,6 +49,8 @@ class Answer:
                 await self.deny(self._state.verdict)
                 return
             self.started = True
+            if message["status"] >= _FIRST_ERROR_STATUS and not self._state.groups:
+                self._refused(message["status"])
             message = {**message, "headers": [*_without_ours(message.get("headers", [])), *self._headers()]}
         elif message["type"] == "http.response.body":
             self._state.response_started = self._state.response_started or bool(message.get("body"))
@@ -72,6 +74,13 @@ class Answer:
         ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
         await denial.send_http(self._send, verdict, payload, [*lines, *ours])
 
+    def _refused(self, status: int) -> None:
+        """Records that LiteLLM ended the request by itself, before there was anything to decide."""
+        verdict = Verdict(
+            Reason.LITELLM_REFUSED, f"LiteLLM refused the request with status {status} before it was routed."
+        )
+        self._runtime.recorder.denial(self._state, verdict)
+
     def _headers(self, decision_id: str | None = None, reason: str | None = None) -> denial.Headers:
         state = self._state
         attempt = state.current
@@ -85,6 +94,8 @@ class Answer:
                 (g.decision.rule.name for g in state.groups.values() if g.decision_id == attempt.decision_id),
                 "",
             )
+        elif state.recorded is not None and state.denial_id is not None:
+            decision_id, reason = decision_id or state.denial_id, reason or str(state.recorded.reason)
         if decision_id is not None:
             values["x-permit-decision-id"] = decision_id
         if reason is not None:

@@ -133,9 +133,9 @@ def _prices(info: Mapping[str, Any], params: Mapping[str, Any], known: Mapping[s
 
     def price(key: str) -> float | None:
         for source in (params, info, known):
-            value = source.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return float(value)
+            value = _price(source.get(key))
+            if value is not None:
+                return value
         return None
 
     return Prices(
@@ -143,6 +143,16 @@ def _prices(info: Mapping[str, Any], params: Mapping[str, Any], known: Mapping[s
         output_usd=price("output_cost_per_token"),
         request_usd=price("input_cost_per_request") or 0.0,
     )
+
+
+def _price(value: object) -> float | None:
+    """A price in USD; YAML 1.1 reads `3e-6` as text, and it is a price all the same."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def _capabilities(info: Mapping[str, Any], known: Mapping[str, Any]) -> frozenset[Capability]:

@@ -62,6 +62,7 @@ class Enforcement:
         state.facts = request_facts(state.call_type, group, data)
         data["litellm_trace_id"] = state.permit.request_id
         data["num_retries"] = self._attempts(state, group) - 1
+        _tell_loggers(data, state)
         state.timings_ms["prepare"] = (self._runtime.clock.monotonic() - started_s) * 1000
 
     def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:
@@ -78,7 +79,7 @@ class Enforcement:
         self._may_go_on(state)
         offered = list(offered)
         available = {deployment_id(entry) for entry in offered}
-        known = state.groups.get(group)
+        known = _known(state, group, available)
         if known is None or not available.issuperset(
             c.deployment_id for c in _untried(known.decision, state)
         ):
@@ -221,6 +222,16 @@ class Enforcement:
         return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}
 
 
+def _known(state: Permitted, group: str, available: set[str]) -> RoutedGroup | None:
+    """The decision made for this group; for an alias it was made under the alias' own name."""
+    if group in state.groups:
+        return state.groups[group]
+    for routed in state.groups.values():
+        if available == {each.candidate.deployment_id for each in routed.decision.assessments}:
+            return routed
+    return None
+
+
 def _untried(decision: Decision, state: Permitted) -> list[Candidate]:
     tried = state.tried
     return [candidate for candidate in decision.plan if candidate.deployment_id not in tried]
@@ -241,6 +252,23 @@ def unserved(state: Permitted) -> Verdict:
         f"Every authorized endpoint that could serve request {request_id} was used up "
         f"(tried: {names or 'none'}). No endpoint outside the authorized set was tried.",
     )
+
+
+def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
+    """Puts the decision where LiteLLM's spend log and its other callbacks carry an operator's own facts."""
+    slot = data.setdefault(fields.metadata_slot(state.call_type), {})
+    if not isinstance(slot, dict):
+        return
+    routed = next(iter(state.groups.values()), None)
+    told: dict[str, object] = {
+        "request_id": state.permit.request_id,
+        "policy_version": state.permit.policy_version,
+    }
+    if routed is not None:
+        told["decision_id"] = routed.decision_id
+        told["rule"] = routed.decision.rule.name
+        told["plan"] = [candidate.endpoint for candidate in routed.decision.plan]
+    slot["spend_logs_metadata"] = {**(slot.get("spend_logs_metadata") or {}), "permit_router": told}
 
 
 def _facts(state: Permitted) -> RequestFacts:

@@ -138,11 +138,13 @@ _MESSAGES: Final = frozenset(
         "top_p",
     ]
 )
+# Not in OpenAI's schema, but understood by LiteLLM for other providers: sampling, and Anthropic's thinking.
 _SAMPLING: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
+_THINKING: Final = frozenset({"thinking"})
 
 PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
     {
-        CallType.CHAT: _CHAT | _SAMPLING,
+        CallType.CHAT: _CHAT | _SAMPLING | _THINKING,
         CallType.COMPLETION: _COMPLETION | _SAMPLING,
         CallType.EMBEDDING: _EMBEDDING,
         CallType.MESSAGES: _MESSAGES,
@@ -277,14 +279,19 @@ def scrub(data: MutableMapping[str, Any], call_type: CallType, extra: frozenset[
         call_type: Which schema the body follows.
         extra: Fields that the operator opened.
     """
+    bypass = _cache_bypass(data.get("cache"))
+    merged = data.get("litellm_metadata") if _SLOT[call_type] == "metadata" else None
     allowed = PUBLISHED[call_type] | _LITELLM_OWN | {_SLOT[call_type]} | (extra - CONTROL_FIELDS)
     dropped = [name for name in data if name not in allowed]
     for name in dropped:
         del data[name]
+    if bypass:
+        data["cache"] = bypass
     slot = _SLOT[call_type]
     dropped += _scrub_controls(data.get(slot), slot)
     if slot == "metadata":
         dropped += _scrub_values(data.get(slot))
+        _take_back(data.get(slot), merged)
     else:
         # LiteLLM reads some controls from a caller's own metadata too, `caching_groups` among them.
         dropped += _scrub_own(data.get("metadata"))
@@ -310,6 +317,13 @@ def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
             f"Tools of type {refused[0]!r} send the prompt to places that no permit names; use function tools.",
         )
     return None
+
+
+def _cache_bypass(asked: object) -> dict[str, bool]:
+    """What a caller may say of the response cache: not to read it, not to write it."""
+    if not isinstance(asked, Mapping):
+        return {}
+    return {switch: True for switch in ("no-cache", "no-store") if asked.get(switch) is True}
 
 
 def _tool_types(tools: object) -> Iterator[str]:
@@ -353,6 +367,17 @@ def _scrub_own(metadata: object) -> list[str]:
     for key in dropped:
         del metadata[key]
     return [f"metadata.{key}" for key in dropped]
+
+
+def _take_back(metadata: object, merged: object) -> None:
+    """Removes what LiteLLM merged from a caller's `litellm_metadata` into its own metadata."""
+    if not isinstance(metadata, MutableMapping) or not isinstance(merged, Mapping):
+        return
+    for key, value in merged.items():
+        if key == "tags" and isinstance(metadata.get(key), list) and isinstance(value, list):
+            metadata[key] = [tag for tag in metadata[key] if tag not in value]
+        elif key in metadata and metadata[key] == value:
+            del metadata[key]
 
 
 def _is_short_text(value: object) -> bool:

@@ -35,10 +35,10 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
 
     async def async_pre_call_hook(
         self,
-        user_api_key_dict: Any,  # noqa: ARG002 - LiteLLM's signature
-        cache: Any,  # noqa: ARG002 - LiteLLM's signature
+        user_api_key_dict: Any,
+        cache: Any,
         data: dict[str, Any],
-        call_type: Any,  # noqa: ARG002 - the path fixed it in admission; LiteLLM's own is misleading on some routes
+        call_type: Any,
     ) -> dict[str, Any]:
         """Scrubs and plans; ends the request when nothing here is authorized for it."""
         if self._enforcement is not None:
@@ -52,9 +52,9 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         self,
         model: str,
         healthy_deployments: list[Any],
-        messages: Any,  # noqa: ARG002 - LiteLLM's signature
+        messages: Any,
         request_kwargs: dict[str, Any] | None = None,
-        parent_otel_span: Any = None,  # noqa: ARG002 - LiteLLM's signature
+        parent_otel_span: Any = None,
     ) -> list[Any]:
         """Narrows LiteLLM's list to exactly the one deployment that the plan names for this attempt."""
         if self._enforcement is None:
@@ -73,14 +73,14 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
     async def async_pre_call_deployment_hook(
         self,
         kwargs: dict[str, Any],
-        call_type: Any,  # noqa: ARG002 - LiteLLM's signature
+        call_type: Any,
     ) -> dict[str, Any] | None:
         """Holds the call that is about to be made against the permit."""
         if self._enforcement is None:
             return None
-        if current_state() is None and is_health_probe(kwargs):
-            return None
         try:
+            if current_state() is None and is_health_probe(kwargs):
+                return None
             return {**kwargs, **self._enforcement.check(kwargs)}
         except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
             self._end(error)
@@ -89,8 +89,8 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         self,
         request_data: Any,
         exception: Exception,
-        call_type: Any,  # noqa: ARG002 - LiteLLM's signature
-        fallback_depth: int | None = None,  # noqa: ARG002 - LiteLLM's signature
+        call_type: Any,
+        fallback_depth: int | None = None,
     ) -> None:
         """Records a failed attempt."""
         if self._outcomes is not None:
@@ -101,14 +101,14 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
     ) -> None:
         """Records a successful attempt, with LiteLLM's own figures."""
         if self._outcomes is not None:
-            self._outcomes.succeeded(kwargs, response_obj, start_time, end_time)
+            self._outcomes.succeeded(kwargs, start_time, end_time)
 
     async def async_log_failure_event(
         self,
         kwargs: dict[str, Any],
         response_obj: Any,
         start_time: Any,
-        end_time: Any,  # noqa: ARG002 - LiteLLM's signature
+        end_time: Any,
     ) -> None:
         """Records a stream that broke; failures before the first byte were recorded already."""
         if self._outcomes is not None:
@@ -132,6 +132,17 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
 
 
 _PROBE_TAG = "litellm-internal-health-check"
+_CONTENT_FIELDS = (
+    "prompt",
+    "input",
+    "query",
+    "documents",
+    "system",
+    "instructions",
+    "contents",
+    "file",
+    "tools",
+)
 # litellm/proxy/health_check.py and main.ahealth_check; the environment may set the default one.
 _PROBE_TEXTS = frozenset({"Hey how's it going?", "What's 1 + 1?", "test"})
 
@@ -142,14 +153,19 @@ def is_health_probe(kwargs: dict[str, Any]) -> bool:
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     if not isinstance(tags, list | tuple) or _PROBE_TAG not in tags:
         return False
-    return all(text in _PROBE_TEXTS or text == DEFAULT_HEALTH_CHECK_PROMPT for text in _texts(kwargs))
+    texts = list(_texts(kwargs))
+    return bool(texts) and all(isinstance(text, str) and _is_constant(text) for text in texts)
+
+
+def _is_constant(text: str) -> bool:
+    return text in _PROBE_TEXTS or text == DEFAULT_HEALTH_CHECK_PROMPT
 
 
 def _texts(kwargs: dict[str, Any]) -> Iterator[object]:
-    """Every text that a call would send."""
+    """Everything that a call would send as content; what is not plain text comes as it is."""
     for message in kwargs.get("messages") or ():
         yield message.get("content") if isinstance(message, dict) else message
-    for name in ("prompt", "input", "query"):
+    for name in _CONTENT_FIELDS:
         value = kwargs.get(name)
         if isinstance(value, list | tuple):
             yield from value

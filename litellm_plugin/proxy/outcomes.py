@@ -57,7 +57,7 @@ class Outcomes:
             is_final=is_final,
         )
 
-    def succeeded(self, kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> None:
+    def succeeded(self, kwargs: Mapping[str, Any], start: datetime, end: datetime) -> None:
         """Closes an attempt that gave a whole answer."""
         facts: Mapping[str, Any] = kwargs.get("standard_logging_object") or {}
         state = current_state()
@@ -67,15 +67,17 @@ class Outcomes:
         began = kwargs.get("completion_start_time")
         first_token_ms = (began - start).total_seconds() * 1000 if began and began < end else None
         cache_hit = bool(kwargs.get("cache_hit") or facts.get("cache_hit"))
+        # A provider that reports no usage for a stream is logged as 0 tokens: unknown, not free.
+        used = facts if cache_hit or facts.get("prompt_tokens") or facts.get("completion_tokens") else {}
         self._close(
             state,
             attempt,
             AttemptStatus.SUCCESS,
             total_ms=(end - start).total_seconds() * 1000,
             first_token_ms=first_token_ms,
-            input_tokens=_whole(facts.get("prompt_tokens")),
-            output_tokens=_whole(facts.get("completion_tokens")),
-            cost_usd=_number(facts.get("response_cost")),
+            input_tokens=_whole(used.get("prompt_tokens")),
+            output_tokens=_whole(used.get("completion_tokens")),
+            cost_usd=_number(used.get("response_cost")),
             cache_hit=cache_hit,
         )
 
@@ -156,7 +158,7 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
     value = headers.get("retry-after")
     if not isinstance(value, str):
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdecimal():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)

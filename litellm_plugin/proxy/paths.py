@@ -125,14 +125,11 @@ class RouteTable:
         self._version: tuple[int, ...] = ()
         self._entries: tuple[_Entry, ...] = ()
         self._cache: OrderedDict[tuple[str, str], Route] = OrderedDict()
+        self._read()  # FastAPI builds its models of the routes now, not in a request.
 
     def classify(self, scope: Scope) -> Route:
         """Says which route `scope` will reach and whether it is governed, administrative or refused."""
-        version = tuple(map(id, self._router.routes))
-        if version != self._version:
-            self._entries = tuple(_entries(self._router.routes))
-            self._version = version
-            self._cache.clear()
+        self._read()
         method = "WEBSOCKET" if scope["type"] == "websocket" else str(scope["method"])
         key = (method, get_route_path(scope))
         known = self._cache.get(key)
@@ -140,6 +137,13 @@ class RouteTable:
             self._cache.move_to_end(key)
             return known
         return self._remember(key, self._scan(*key))
+
+    def _read(self) -> None:
+        version = tuple(map(id, self._router.routes))
+        if version != self._version:
+            self._entries = tuple(_entries(self._router.routes))
+            self._version = version
+            self._cache.clear()
 
     def templates(self) -> frozenset[tuple[str, str]]:
         """Every (method, template) of the app."""

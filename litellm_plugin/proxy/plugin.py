@@ -15,7 +15,7 @@ from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.answer import HEADER_NAMES
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.runtime import Runtime
-from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints
+from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
 from litellm_plugin.settings import Flags, check_endpoints, load_policy
 
 _runtime: Final = Runtime()
@@ -31,8 +31,7 @@ def require() -> None:
         ConfigurationError: LiteLLM's app is not built as this plugin knows it.
     """
     if not Flags().enabled:
-        _say_inert()
-        return
+        _make_inert()
     install(proxy_server.app, _runtime)
 
 
@@ -44,7 +43,8 @@ def build() -> PermitRouter:
     """
     flags = Flags()
     if not flags.enabled:
-        _say_inert()
+        _make_inert()
+        install(proxy_server.app, _runtime)
         return PermitRouter(None)
     config = proxy_server.proxy_config.get_config_state()
     settings = config.get("litellm_settings") or {}
@@ -55,6 +55,7 @@ def build() -> PermitRouter:
     install(proxy_server.app, _runtime)
     router = PermitRouter(_runtime)
     _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
+    _runtime.expected_deployments = deployment_ids(config)
     _runtime.start()
     return router
 
@@ -112,7 +113,11 @@ def _config_folder() -> Path:
     return Path(path).resolve().parent if path else Path.cwd()
 
 
-def _say_inert() -> None:
+def _make_inert() -> None:
+    """Leaves nothing but the health answer, which says so; the log says it once."""
+    if _runtime.is_inert:
+        return
+    _runtime.is_inert = True
     _runtime.log.error(
         "PERMIT_ROUTER_ENABLED is false: the permit router is INERT, no permit is checked and nothing is enforced"
     )

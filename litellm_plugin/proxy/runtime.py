@@ -8,7 +8,6 @@ import os
 import socket
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin._version import __version__
@@ -26,14 +25,16 @@ from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.recorder import Recorder
-from litellm_plugin.records import FileDecisionLog
+from litellm_plugin.records import FileDecisionLog, NullDecisionLog
 from litellm_plugin.state import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from litellm_plugin.permit import KeySource
     from litellm_plugin.proxy.context import Permitted
+    from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
 
 _PERIOD_S: Final = 1.0
@@ -72,10 +73,13 @@ class Runtime:
         self.store = MemoryStore(clock=self.clock.monotonic)
         self.policy: PolicySnapshot | None = None
         self.no_context_calls = 0
+        self.is_inert = False
+        self.expected_deployments: tuple[str, ...] = ()
         self._presence: Callable[[], list[str]] = list
         self._sources: tuple[KeySource, ...] = ()
         self._verifier: PermitVerifier | None = None
-        self._recorder: Recorder | None = None
+        # Before a policy is loaded there is no log to write to.
+        self.recorder = self._new_recorder(NullDecisionLog(), "")
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque(maxlen=_PENDING_LIMIT)
         self._outcomes = Outcomes(self)
@@ -90,15 +94,6 @@ class Runtime:
         if self._verifier is None:
             raise ConfigurationError("no policy is loaded")
         return self._verifier
-
-    @property
-    def recorder(self) -> Recorder:
-        """Writes records; before a policy is loaded they go to the default file of the decision log."""
-        if self._recorder is None:
-            self._recorder = self._new_recorder(
-                "decisions.jsonl", required=False, chain=False, config_hash=""
-            )
-        return self._recorder
 
     def load(self, policy: PolicySnapshot, *, base: Path, presence: Callable[[], list[str]]) -> None:
         """Takes a policy, loads keys from files and opens the decision log.
@@ -115,10 +110,9 @@ class Runtime:
         trusts = [self._trust(block, audience, base) for block in policy.permit.issuers]
         self._verifier = PermitVerifier(trusts, policy.claims, policy.permit.max_permit_bytes)
         self._sources = tuple(trust.keys for trust in trusts)
-        log = policy.decision_log
-        self._recorder = self._new_recorder(
-            log.file, required=log.required, chain=log.chain, config_hash=policy.config_hash
-        )
+        block = policy.decision_log
+        log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=_instance())
+        self.recorder = self._new_recorder(log, policy.config_hash)
         self._presence = presence
         self.policy = policy
         if policy.permit.binding == "none":
@@ -134,6 +128,13 @@ class Runtime:
             return
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
+
+    async def stop(self) -> None:
+        """Ends the background task."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served."""
@@ -151,8 +152,20 @@ class Runtime:
             faults.append(Fault(Reason.KEYS_UNAVAILABLE, "no issuer's keys are loaded"))
         return faults
 
+    def warnings(self) -> list[str]:
+        """What is wrong without being unsafe: deployments that LiteLLM left out of its router."""
+        if self.deployments.router() is None:
+            return []
+        return [
+            f"LiteLLM holds no deployment {name!r}; its log at start says why"
+            for name in self.expected_deployments
+            if self.deployments.configured(name) is None
+        ]
+
     def health(self) -> dict[str, object]:
         """The body of the health answer: names no key, no address and no tenant."""
+        if self.is_inert:
+            return {"status": "inert", "version": __version__, "faults": []}
         faults = self.faults()
         now_s = self.clock.monotonic()
         ages = [source.age_s(now_s) for source in self._sources]
@@ -161,6 +174,7 @@ class Runtime:
             "version": __version__,
             "mode": "enforce",
             "faults": [{"reason": str(fault.reason), "message": fault.message} for fault in faults],
+            "warnings": self.warnings(),
             "config_hash": self.policy.config_hash if self.policy else None,
             "jwks_age_seconds": [None if age is None else round(age, 1) for age in ages],
             "no_context_calls": self.no_context_calls,
@@ -234,10 +248,13 @@ class Runtime:
             raise ConfigurationError(f"keys of issuer {block.issuer!r}: {error}") from error
         return keys
 
-    def _new_recorder(self, file: str, *, required: bool, chain: bool, config_hash: str) -> Recorder:
-        instance = f"{socket.gethostname()}:{os.getpid()}"
-        log = FileDecisionLog(file, required=required, chain=chain, writer=instance)
-        return Recorder(log, instance=instance, config_hash=config_hash, clock=self.clock)
+    def _new_recorder(self, log: DecisionLog, config_hash: str) -> Recorder:
+        return Recorder(log, instance=_instance(), config_hash=config_hash, clock=self.clock)
+
+
+def _instance() -> str:
+    """Names this worker among all of them."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _has_keys(source: KeySource, now_s: float) -> bool:

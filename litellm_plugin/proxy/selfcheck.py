@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.proxy.fields import CONTROL_FIELDS
 
 if TYPE_CHECKING:
     from litellm_plugin.settings import PolicySnapshot
@@ -26,16 +27,28 @@ def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> No
     Raises:
         ConfigurationError: Names each setting, what it would open and what to write instead.
     """
-    findings = [*_general(config), *_router(config), *_deployments(config, policy)]
+    findings = [*_opened(policy), *_general(config), *_router(config), *_deployments(config, policy)]
     if findings:
         raise ConfigurationError("\n".join(findings))
 
 
 def declared_endpoints(config: Mapping[str, Any]) -> list[str]:
     """The endpoint names of LiteLLM's model list, in its order."""
-    infos = [entry.get("model_info") for entry in _model_list(config)]
-    names = (str(info.get("endpoint") or info.get("id") or "") for info in infos if isinstance(info, Mapping))
+    names = (str(info.get("endpoint") or info.get("id") or "") for info in _infos(config))
     return list(dict.fromkeys(filter(None, names)))
+
+
+def deployment_ids(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of LiteLLM's model list, in its order."""
+    return tuple(str(info["id"]) for info in _infos(config) if info.get("id"))
+
+
+def _opened(policy: PolicySnapshot) -> Iterator[str]:
+    for name in sorted(policy.body_fields & CONTROL_FIELDS):
+        yield (
+            f"litellm_settings.permit_router.body_fields: {name!r} steers where a request goes or what is kept of it; "
+            "remove it"
+        )
 
 
 def _general(config: Mapping[str, Any]) -> Iterator[str]:
@@ -116,3 +129,8 @@ def _facts(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Itera
 def _model_list(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     entries = config.get("model_list") or []
     return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _infos(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    infos = (entry.get("model_info") for entry in _model_list(config))
+    return [info for info in infos if isinstance(info, Mapping)]

@@ -39,6 +39,8 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+# The server in front of the gateway writes these itself.
+_OWN = frozenset({"date", "server"})
 # Every header that LiteLLM or a provider reads a key from; only the gateway's own key goes on.
 _CREDENTIALS = frozenset(
     {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "x-litellm-key"}
@@ -252,7 +254,7 @@ def _end_to_end(
 def _passed_on(upstream: httpx.Response, scope: Scope) -> StreamingResponse:
     response = StreamingResponse(_until_cut(upstream, scope), status_code=upstream.status_code)
     # aiter_raw leaves the body encoded as it came, so Content-Encoding and Content-Length stay true.
-    response.raw_headers = _end_to_end(upstream.headers.raw)
+    response.raw_headers = _end_to_end(upstream.headers.raw, _OWN)
     return response
 
 

@@ -31,8 +31,7 @@ def shared_fleet():
 def fleet(shared_fleet):
     shared_fleet.clear()
     yield shared_fleet
-    judgement = shared_fleet.ledger.judge(shared_fleet.providers.values())
-    assert judgement.out_of_set == ()
+    assert shared_fleet.out_of_set() == []
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,20 @@ import yaml
 
 from litellm_plugin.testing import Ledger, PermitIssuer, ProxyProcess, RecordingProvider, ServerThread, marker
 
+# Another logger beside the plugin, as operators have one: it writes what LiteLLM tells its callbacks.
+LOGGER_MODULE = """
+import json, pathlib
+from litellm.integrations.custom_logger import CustomLogger
+
+class Logger(CustomLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        line = json.dumps(kwargs.get("standard_logging_object"), default=str)
+        with pathlib.Path("logged.jsonl").open("a") as file:
+            file.write(line + "\\n")
+
+logger = Logger()
+"""
+
 OPENAI_ENDPOINTS = ("eu-a", "eu-b", "us-a", "us-b")
 ANTHROPIC_ENDPOINTS = ("claude-eu", "claude-us")
 PRICES = {"eu-a": 3e-6, "eu-b": 2e-6, "us-a": 1e-6, "us-b": 5e-7, "claude-eu": 4e-6, "claude-us": 1e-6}
@@ -72,6 +86,7 @@ class Fleet:
         self.ledger = Ledger()
         self.log_path = Path(self.folder.name, "decisions.jsonl")
         config_path = Path(self.folder.name, "config.yaml")
+        Path(self.folder.name, "other_logger.py").write_text(LOGGER_MODULE)
         config_path.write_text(yaml.safe_dump(self.config()))
         self.servers.start()
         env = {"PERMIT_ROUTER_LOG": str(self.log_path), **self.env}
@@ -82,7 +97,9 @@ class Fleet:
         except BaseException:
             self.servers.stop()
             raise
-        self.client = httpx.Client(base_url=self.proxy.url, timeout=30, trust_env=False)
+        # A fresh connection for each request: uvicorn resets one after an error that LiteLLM lets escape.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(base_url=self.proxy.url, timeout=30, trust_env=False, limits=limits)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +127,7 @@ class Fleet:
         }
         config["model_list"][-1]["model_info"]["id"] = "eu-b-2"
         if self.registered:
-            config["litellm_settings"]["callbacks"] = ["litellm_plugin.permit_router"]
+            config["litellm_settings"]["callbacks"] = ["litellm_plugin.permit_router", "other_logger.logger"]
         for section, entries in self.settings.items():
             config[section] = {**config.get(section, {}), **entries}
         return config
@@ -163,7 +180,25 @@ class Fleet:
         return self.client.post(path, content=raw, headers=lines)
 
     def calls(self) -> dict[str, int]:
-        return {name: provider.calls for name, provider in self.providers.items() if provider.calls}
+        counts = {
+            name: sum(each.method == "POST" for each in provider.requests)
+            for name, provider in self.providers.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def out_of_set(self, *others: RecordingProvider) -> list[Any]:
+        """Every arrival that no permit named; LiteLLM's own look at the model lists carries no request."""
+        judgement = self.ledger.judge([*self.providers.values(), *others])
+        return [
+            each
+            for each in judgement.out_of_set
+            if (each.method, each.path, each.body) != ("GET", "/v1/models", b"")
+        ]
+
+    def logged(self) -> list[dict[str, Any]]:
+        """What LiteLLM told another logger."""
+        path = Path(self.folder.name, "logged.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def records(self) -> list[dict[str, Any]]:
         if not self.log_path.exists():

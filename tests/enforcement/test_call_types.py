@@ -8,8 +8,11 @@ from fleet import CALLS, PATHS, STREAMING
 pytestmark = pytest.mark.proxy
 
 CHEAPEST = {"messages": (["claude-eu", "claude-us"], "claude-us")}
-ROWS = [pytest.param(call, stream, id=f"{call}-{'stream' if stream else 'whole'}")
-        for call in CALLS for stream in ((False, True) if call in STREAMING else (False,))]
+ROWS = [
+    pytest.param(call, stream, id=f"{call}-{'stream' if stream else 'whole'}")
+    for call in CALLS
+    for stream in ((False, True) if call in STREAMING else (False,))
+]
 
 
 @pytest.mark.parametrize(("call", "stream"), ROWS)
@@ -41,13 +44,18 @@ def test_a_group_without_an_authorized_endpoint_is_refused_at_once(fleet, call, 
 def test_only_published_fields_reach_the_provider(fleet, call):
     endpoint = "claude-eu" if call == "messages" else "eu-a"
 
-    answer = fleet.send(call, [endpoint], user="someone" if call != "messages" else None, foo="bar", num_retries=9)
+    answer = fleet.send(
+        call, [endpoint], user="someone" if call != "messages" else None, foo="bar", num_retries=9
+    )
 
     assert answer.status_code == 200, answer.text
     (request,) = fleet.providers[endpoint].requests
     assert not {"foo", "num_retries", "max_retries", "cache"} & set(request.json)
-    (decision,) = [r for r in fleet.records() if r["decision_id"] == answer.headers["x-permit-decision-id"]
-                   and r["type"] == "decision"]
+    (decision,) = [
+        r
+        for r in fleet.records()
+        if r["decision_id"] == answer.headers["x-permit-decision-id"] and r["type"] == "decision"
+    ]
     assert {"foo", "num_retries"} <= set(decision["dropped_fields"])
 
 
@@ -68,7 +76,7 @@ def test_without_the_plugin_the_same_request_leaves_the_set(inert_fleet, call):
     authorized = ["claude-eu"] if call == "messages" else ["eu-a"]
     for _ in range(20):
         inert_fleet.send(call, authorized)
-        if inert_fleet.ledger.judge(inert_fleet.providers.values()).out_of_set:
+        if inert_fleet.out_of_set():
             return
     pytest.fail("20 requests and none left the permit's set although nothing is enforced")
 

@@ -40,20 +40,29 @@ BAD_PERMITS = [
         id="R21-none",
     ),
     pytest.param(
-        lambda fleet, raw: [("x-llm-permit", fleet.issuer.mint(["eu-a"], body=raw, headers={"kid": "other"}))],
+        lambda fleet, raw: [
+            ("x-llm-permit", fleet.issuer.mint(["eu-a"], body=raw, headers={"kid": "other"}))
+        ],
         "key_unknown",
         id="R37-unknown-kid",
     ),
-    pytest.param(lambda fleet, raw: [("x-llm-permit", forged(fleet, raw))], "signature_invalid", id="R45-forged"),
+    pytest.param(
+        lambda fleet, raw: [("x-llm-permit", forged(fleet, raw))], "signature_invalid", id="R45-forged"
+    ),
     pytest.param(
         lambda fleet, raw: [
-            ("x-llm-permit", fleet.issuer.mint(["eu-a"], body=raw, iat=int(time.time()) - 100, exp=int(time.time()) - 40))
+            (
+                "x-llm-permit",
+                fleet.issuer.mint(["eu-a"], body=raw, iat=int(time.time()) - 100, exp=int(time.time()) - 40),
+            )
         ],
         "expired",
         id="R50-expired",
     ),
     pytest.param(
-        lambda fleet, raw: [("x-llm-permit", fleet.issuer.mint(["eu-a"], body=raw, iss="https://other.test"))],
+        lambda fleet, raw: [
+            ("x-llm-permit", fleet.issuer.mint(["eu-a"], body=raw, iss="https://other.test"))
+        ],
         "iss_mismatch",
         id="R55-issuer",
     ),
@@ -80,7 +89,9 @@ BAD_PERMITS = [
         id="other-body",
     ),
     pytest.param(
-        lambda fleet, raw: [("x-llm-permit", fleet.issuer.mint(["eu-a"]))], "binding_mismatch", id="no-binding"
+        lambda fleet, raw: [("x-llm-permit", fleet.issuer.mint(["eu-a"]))],
+        "binding_mismatch",
+        id="no-binding",
     ),
 ]
 
@@ -179,7 +190,10 @@ class TestOfficialClients:
 
     def openai_client(self, fleet, headers):
         return openai.OpenAI(
-            api_key=fleet.proxy.master_key, base_url=f"{fleet.proxy.url}/v1", default_headers=headers, max_retries=2
+            api_key=fleet.proxy.master_key,
+            base_url=f"{fleet.proxy.url}/v1",
+            default_headers=headers,
+            max_retries=2,
         )
 
     def test_openai_raises_authentication_error_for_a_missing_permit(self, fleet):
@@ -194,12 +208,13 @@ class TestOfficialClients:
     def test_openai_raises_permission_denied_for_an_unauthorized_group(self, fleet, stream):
         started = time.monotonic()
         before = len(fleet.records())
-        with self.openai_client(fleet, {}) as client, pytest.raises(openai.PermissionDeniedError) as caught:
-            request = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
-            raw = openai_body(fleet, request)
-            client.chat.completions.create(
-                **request, extra_headers={"x-llm-permit": fleet.issuer.mint(["claude-eu"], body=raw)}
-            )
+        request = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        permit = fleet.issuer.mint(["claude-eu"], body=openai_body(fleet, request))
+        with (
+            self.openai_client(fleet, {"x-llm-permit": permit}) as client,
+            pytest.raises(openai.PermissionDeniedError) as caught,
+        ):
+            client.chat.completions.create(**request)
         assert caught.value.body["code"] == "not_authorized"
         assert time.monotonic() - started < 3
         assert len(fleet.records()) == before + 1

@@ -22,7 +22,11 @@ def unregistered():
 def keyless():
     """The issuer's keys cannot be loaded."""
     issuers = [
-        {"issuer": "https://policy.example.test", "jwks_url": "http://127.0.0.1:9/jwks", "algorithms": ["RS256"]}
+        {
+            "issuer": "https://policy.example.test",
+            "jwks_url": "http://127.0.0.1:9/jwks",
+            "algorithms": ["RS256"],
+        }
     ]
     with Fleet(policy={"permit": {"issuers": issuers}}) as fleet:
         yield fleet.ready()
@@ -66,12 +70,15 @@ def test_a_whole_plugin_is_green(fleet):
 
 def test_an_inert_plugin_says_so_loudly(inert_fleet):
     assert "INERT" in inert_fleet.proxy.log_text()
+    assert inert_fleet.client.get("/permit-router/v1/health").json()["status"] == "inert"
 
 
 BROKEN = [
     pytest.param({"policy": {"permit": {"bindng": "body"}}}, "did you mean 'binding'", id="unknown-key"),
     pytest.param(
-        {"policy": {"default": {"strategy": "static", "endpoints": ["eu-aa"]}}}, "did you mean 'eu-a'", id="endpoint"
+        {"policy": {"default": {"strategy": "static", "endpoints": ["eu-aa"]}}},
+        "did you mean 'eu-a'",
+        id="endpoint",
     ),
     pytest.param(
         {"settings": {"general_settings": {"allow_client_side_credentials": True}}},
@@ -89,7 +96,11 @@ def test_a_wrong_configuration_stops_the_start_and_names_the_fault(settings, sai
 
 
 def test_the_block_may_be_a_file(tmp_path, shared_fleet):
-    issuer = {"issuer": "https://policy.example.test", "jwks_file": str(tmp_path / "jwks.json"), "algorithms": ["RS256"]}
+    issuer = {
+        "issuer": "https://policy.example.test",
+        "jwks_file": str(tmp_path / "jwks.json"),
+        "algorithms": ["RS256"],
+    }
     (tmp_path / "jwks.json").write_text(json.dumps(shared_fleet.issuer.jwks()))
     policy = {**POLICY, "permit": {**POLICY["permit"], "issuers": [issuer]}}
     (tmp_path / "policy.yaml").write_text(yaml.safe_dump(policy))

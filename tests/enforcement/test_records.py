@@ -44,7 +44,8 @@ def test_a_request_leaves_a_decision_and_an_attempt(fleet, call, stream):
     assert attempt["status"] == "success"
     assert attempt["total_ms"] > 0
     assert (attempt["first_token_ms"] is not None) is stream
-    assert attempt["input_tokens"] is not None
+    # A text-completion stream tells its usage only where the caller asked for it.
+    assert (attempt["input_tokens"] is None) is (stream and call == "completions")
     excluded = {c["endpoint"]: c["exclusion"] for c in decision["candidates"]}
     assert all(excluded[name] is None for name in group)
     assert all(excluded[name] == "not_authorized" for name in excluded if name not in group)
@@ -69,11 +70,32 @@ def test_the_decision_is_written_before_the_request_is_sent(fleet):
 
 
 def test_litellms_own_trace_id_is_the_permits_request_id(fleet):
-    answer = fleet.send("chat", ["eu-a"], headers={"x-litellm-trace-id": "spoofed"}, litellm_trace_id="spoofed")
+    answer = fleet.send(
+        "chat", ["eu-a"], headers={"x-litellm-trace-id": "spoofed"}, litellm_trace_id="spoofed"
+    )
 
     decision, attempt = records_of(fleet, answer)
     assert decision["litellm_trace_id"] == attempt["litellm_trace_id"] == decision["request_id"]
     assert decision["litellm_call_id"] == answer.headers["x-litellm-call-id"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_other_loggers_learn_the_decision_and_no_permit(fleet, call):
+    endpoint = "claude-eu" if call == "messages" else "eu-a"
+    answer = fleet.send(call, [endpoint])
+    request_id = answer.headers["x-permit-request-id"]
+    records_of(fleet, answer)
+
+    deadline = time.monotonic() + 5
+    while not (logged := [each for each in fleet.logged() if each["trace_id"] == request_id]):
+        assert time.monotonic() < deadline, "LiteLLM told its other logger nothing"
+        time.sleep(0.05)
+
+    told = logged[0]["metadata"]["spend_logs_metadata"]["permit_router"]
+    assert told["request_id"] == request_id
+    assert told["decision_id"] == answer.headers["x-permit-decision-id"]
+    assert told["plan"] == [endpoint]
+    assert "eyJ" not in str(logged[0])
 
 
 def test_latency_is_in_the_next_decisions_record(fleet):

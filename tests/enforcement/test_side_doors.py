@@ -49,11 +49,11 @@ DOORS = [
     Door("fallbacks-dict", {"fallbacks": [{"gpt": ["claude"]}]}, 503, "chain_exhausted", (INSIDE,)),
     Door("fallbacks-to-deployment-id", {"fallbacks": ["us-b-1"]}, 503, "chain_exhausted", (INSIDE,)),
     Door("retries-elsewhere", {"num_retries": 25}, 503, "chain_exhausted", (INSIDE,)),
-    # LiteLLM's own authentication refuses these; without its database package as a bare 500.
-    Door("api-base", {"api_base": f"{EVIL}/v1"}, 500, is_open_without_us=False),
-    Door("base-url", {"base_url": f"{EVIL}/v1"}, 500, is_open_without_us=False),
-    Door("user-config", {"user_config": {"model_list": []}}, 500, is_open_without_us=False),
-    Door("model-list-field", {"model_list": []}, 500, is_open_without_us=False),
+    # LiteLLM's own authentication refuses these; without its database package with an exception.
+    Door("api-base", {"api_base": f"{EVIL}/v1"}, 500, "litellm_refused", is_open_without_us=False),
+    Door("base-url", {"base_url": f"{EVIL}/v1"}, 500, "litellm_refused", is_open_without_us=False),
+    Door("user-config", {"user_config": {"model_list": []}}, 500, "litellm_refused", is_open_without_us=False),
+    Door("model-list-field", {"model_list": []}, 500, "litellm_refused", is_open_without_us=False),
     Door("router-settings", {"router_settings_override": {"fallbacks": [{"gpt": ["claude"]}]}}, 503, "chain_exhausted", (INSIDE,)),
     Door("api-key", {"api_key": "sk-attacker"}),
     Door("provider-swap", {"custom_llm_provider": "anthropic"}),
@@ -90,16 +90,11 @@ def through(fleet, door, evil):
     return fleet.send("chat", [INSIDE], path=door.path, **says)
 
 
-def left_the_set(fleet, evil):
-    providers = [*fleet.providers.values(), evil]
-    return fleet.ledger.judge(providers).out_of_set
-
-
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 def test_nothing_leaves_the_set(fleet, evil, door):
     answer = through(fleet, door, evil)
 
-    assert left_the_set(fleet, evil) == ()
+    assert fleet.out_of_set(evil) == []
     assert answer.status_code == door.status, answer.text
     if door.reason is not None:
         assert answer.json()["error"]["code"] == door.reason
@@ -113,7 +108,7 @@ def test_nothing_leaves_the_set(fleet, evil, door):
 def test_without_the_plugin_the_door_is_open(inert_fleet, evil, door):
     for _ in range(20):
         through(inert_fleet, door, evil)
-        if left_the_set(inert_fleet, evil):
+        if inert_fleet.out_of_set(evil):
             assert door.is_open_without_us, "LiteLLM was believed to shut this door itself"
             return
     assert not door.is_open_without_us, "20 requests and none left the set although nothing is enforced"
@@ -167,7 +162,11 @@ class TestCache:
 
     def test_a_callers_namespace_and_key_change_nothing(self, fleet, prompt):
         self.ask(fleet, "eu-a", prompt)
-        for trick in ({"cache": {"namespace": "x"}}, {"cache_key": "x"}, {"metadata": {"redis_namespace": "x"}}):
+        for trick in (
+            {"cache": {"namespace": "x"}},
+            {"cache_key": "x"},
+            {"metadata": {"redis_namespace": "x"}},
+        ):
             body = {"model": "gpt", "messages": [{"role": "user", "content": prompt}], **trick}
             raw = json.dumps(body).encode()
             token = fleet.issuer.mint(["us-a"], body=raw, tenant="globex")

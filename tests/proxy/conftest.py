@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import gc
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+with warnings.catch_warnings():
+    # LiteLLM's own import warns of its pydantic models and leaves a directory iterator to the collector.
+    warnings.simplefilter("ignore")
+    from litellm.proxy import proxy_server
+    from litellm.proxy._lazy_features import register_all_features
+
+    gc.collect()
+
 from proxy_cases import Worker
 
 from litellm_plugin.proxy.context import _state
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.testing import FakeClock, PermitIssuer
-
-
 
 
 @pytest.fixture
@@ -37,3 +45,13 @@ def request_state():
     """Enters a request's state for one test."""
     yield _state.set
     _state.set(None)
+
+
+@pytest.fixture(scope="session")
+def litellm_app():
+    """LiteLLM's app with all the features that it loads at their first request."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        register_all_features(proxy_server.app)
+        gc.collect()
+    return proxy_server.app

@@ -6,13 +6,16 @@ import asyncio
 import contextvars
 import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup
 from litellm_plugin.routing import decide
 from litellm_plugin.routing.candidates import Candidate
 from litellm_plugin.routing.facts import CallType, RequestFacts
 from litellm_plugin.settings import Flags, load_policy
-from litellm_plugin.testing import FakeClock, PermitIssuer
+
+if TYPE_CHECKING:
+    from litellm_plugin.testing import FakeClock, PermitIssuer
 
 POLICY_BLOCK = {
     "permit": {

@@ -11,7 +11,11 @@ from litellm_plugin.proxy import denial
 def a_body(template="/v1/chat/completions", reason=Reason.NOT_AUTHORIZED):
     return json.loads(
         denial.body(
-            Verdict(reason, "No."), request_id="r-1", policy_version="42", decision_id="d-1", template=template
+            Verdict(reason, "No."),
+            request_id="r-1",
+            policy_version="42",
+            decision_id="d-1",
+            template=template,
         )
     )
 

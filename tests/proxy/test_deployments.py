@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import litellm
 import pytest
 from pydantic import SecretStr
@@ -12,7 +14,18 @@ KNOWN = "gpt-4o-mini"  # a model that LiteLLM's cost map has
 
 
 def entry(model="openai/nobody-knows", info=None, **params):
-    return {"model_name": "gpt", "litellm_params": {"model": model, **params}, "model_info": {"id": "eu-1", **(info or {})}}
+    return {
+        "model_name": "gpt",
+        "litellm_params": {"model": model, **params},
+        "model_info": {"id": "eu-1", **(info or {})},
+    }
+
+
+def a_router(model_list):
+    with warnings.catch_warnings():
+        # LiteLLM builds pydantic models with the first Router.
+        warnings.simplefilter("ignore")
+        return litellm.Router(model_list=model_list)
 
 
 class TestNames:
@@ -31,7 +44,9 @@ class TestNames:
 class TestPrices:
     def test_the_deployments_own_price_is_first(self):
         deployment = entry(
-            f"openai/{KNOWN}", {"input_cost_per_token": 2.0, "output_cost_per_token": 3.0}, input_cost_per_token=1.0
+            f"openai/{KNOWN}",
+            {"input_cost_per_token": 2.0, "output_cost_per_token": 3.0},
+            input_cost_per_token=1.0,
         )
         assert candidate(deployment).prices == Prices(1.0, 3.0, 0.0)
 
@@ -48,7 +63,10 @@ class TestPrices:
         deployment = entry(f"openai/{KNOWN}", input_cost_per_token=0, output_cost_per_token=0.0)
         assert candidate(deployment).prices == Prices(0.0, 0.0)
 
-    @pytest.mark.parametrize("value", [None, "3", True])
+    def test_a_price_that_yaml_read_as_text_is_a_price(self):
+        assert candidate(entry(input_cost_per_token="3e-6")).prices.input_usd == 3e-6
+
+    @pytest.mark.parametrize("value", [None, "cheap", True])
     def test_a_price_nobody_states_stays_unknown(self, value):
         assert candidate(entry(input_cost_per_token=value)).prices == Prices(None, None)
 
@@ -98,14 +116,16 @@ class TestRealRouter:
 
     @pytest.fixture
     def candidates(self):
-        router = litellm.Router(
+        router = a_router(
             model_list=[
                 entry("openai/unpriced-a", {"id": "unpriced"}, api_key="k"),
                 entry("openai/shared-b", {"id": "priced"}, api_key="k", input_cost_per_token=1e-6),
                 entry("openai/shared-b", {"id": "sibling"}, api_key="k"),
             ]
         )
-        found = {each["model_info"]["id"]: candidate(each) for each in router.get_model_list(model_name="gpt")}
+        found = {
+            each["model_info"]["id"]: candidate(each) for each in router.get_model_list(model_name="gpt")
+        }
         yield found
         router.discard()
 
@@ -185,7 +205,9 @@ class TestMismatch:
             pytest.param("openai/gpt-test", {"model": ""}, id="no-model"),
             pytest.param("openai/*", {"model": "anthropic/claude-test"}, id="wildcard-provider"),
             pytest.param("*", {"model": "anthropic/claude-test"}, id="bare-wildcard"),
-            pytest.param("nobody-knows", {"model": "nobody-knows", "custom_llm_provider": "openai"}, id="unplaceable"),
+            pytest.param(
+                "nobody-knows", {"model": "nobody-knows", "custom_llm_provider": "openai"}, id="unplaceable"
+            ),
         ],
     )
     def test_another_model_or_provider_is_named(self, configured, changes):
@@ -197,7 +219,9 @@ class TestMismatch:
         ("configured", "changes"),
         [
             pytest.param("openai/gpt-test", {"custom_llm_provider": "openai"}, id="provider-said-again"),
-            pytest.param("openai/gpt-test", {"model": "gpt-test", "custom_llm_provider": "openai"}, id="resolved"),
+            pytest.param(
+                "openai/gpt-test", {"model": "gpt-test", "custom_llm_provider": "openai"}, id="resolved"
+            ),
             pytest.param("openai/*", {"model": "openai/gpt-test"}, id="wildcard"),
         ],
     )
@@ -211,7 +235,7 @@ class TestDeployments:
     def deployments(self, monkeypatch):
         from litellm.proxy import proxy_server  # noqa: PLC0415 - seconds to import
 
-        router = litellm.Router(
+        router = a_router(
             model_list=[entry(info={"id": "eu-1"}, api_key="k"), entry(info={"id": "us-1"}, api_key="k")]
         )
         monkeypatch.setattr(proxy_server, "llm_router", router)

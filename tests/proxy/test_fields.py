@@ -12,15 +12,54 @@ from litellm_plugin.proxy.fields import CONTROL_FIELDS, PUBLISHED, metadata_slot
 from litellm_plugin.routing.facts import CallType
 
 # DESIGN §3, "Side doors": what a body may not steer.
-STEERING = (
-    "_excluded_deployment_ids _retry_skipped_deployment_ids _target_order api_base api_key api_version base_url "
-    "cache caching client content_policy_fallbacks context_window_fallbacks custom_llm_provider default_headers "
-    "disable_fallbacks extra_body extra_headers extra_query fallback_depth fallbacks fastest_response guardrails "
-    "headers litellm_credential_name litellm_params max_retries mock_response mock_testing_fallbacks mock_timeout "
-    "mock_tool_calls model_info model_list no-log num_retries organization prompt_id prompt_label "
-    "prompt_variables retry_policy router_settings_override specific_deployment stream_timeout tags timeout "
-    "user_config vector_store_ids"
-).split()
+STEERING = [
+    "_excluded_deployment_ids",
+    "_retry_skipped_deployment_ids",
+    "_target_order",
+    "api_base",
+    "api_key",
+    "api_version",
+    "base_url",
+    "cache",
+    "caching",
+    "client",
+    "content_policy_fallbacks",
+    "context_window_fallbacks",
+    "custom_llm_provider",
+    "default_headers",
+    "disable_fallbacks",
+    "extra_body",
+    "extra_headers",
+    "extra_query",
+    "fallback_depth",
+    "fallbacks",
+    "fastest_response",
+    "guardrails",
+    "headers",
+    "litellm_credential_name",
+    "litellm_params",
+    "max_retries",
+    "mock_response",
+    "mock_testing_fallbacks",
+    "mock_timeout",
+    "mock_tool_calls",
+    "model_info",
+    "model_list",
+    "no-log",
+    "num_retries",
+    "organization",
+    "prompt_id",
+    "prompt_label",
+    "prompt_variables",
+    "retry_policy",
+    "router_settings_override",
+    "specific_deployment",
+    "stream_timeout",
+    "tags",
+    "timeout",
+    "user_config",
+    "vector_store_ids",
+]
 METADATA_CALLS = (CallType.CHAT, CallType.COMPLETION, CallType.EMBEDDING)
 OTHER_CALLS = (CallType.MESSAGES, CallType.RESPONSES)
 NOTHING = frozenset()
@@ -83,7 +122,15 @@ class TestPublishedFields:
 class TestMetadata:
     @pytest.mark.parametrize("call_type", CallType)
     @pytest.mark.parametrize(
-        "key", ["caching_groups", "deployment", "fallbacks", "model_group", "redis_namespace", "specific_deployment"]
+        "key",
+        [
+            "caching_groups",
+            "deployment",
+            "fallbacks",
+            "model_group",
+            "redis_namespace",
+            "specific_deployment",
+        ],
     )
     def test_a_control_in_litellms_slot_is_dropped(self, call_type, key):
         slot = metadata_slot(call_type)
@@ -141,7 +188,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("value", [None, False, "", {}])
     def test_an_empty_reference_is_none(self, value):
-        assert refusal({"model": "gpt", "background": value, "conversation": value}, CallType.RESPONSES) is None
+        assert (
+            refusal({"model": "gpt", "background": value, "conversation": value}, CallType.RESPONSES) is None
+        )
 
     @pytest.mark.parametrize("field", ["background", "previous_response_id", "conversation", "prompt"])
     def test_what_is_not_refused_is_not_passed_on_either(self, field):
@@ -159,7 +208,9 @@ class TestRefusals:
         assert verdict.reason is Reason.BODY_INVALID
         assert f"'{kind}'" in verdict.message
 
-    @pytest.mark.parametrize("tools", [None, "mcp", {}, [None, "mcp", {"type": 1}, {}], [{"type": "function"}]])
+    @pytest.mark.parametrize(
+        "tools", [None, "mcp", {}, [None, "mcp", {"type": 1}, {}], [{"type": "function"}]]
+    )
     def test_other_tools_pass(self, tools):
         assert refusal({"model": "gpt", "tools": tools}, CallType.CHAT) is None
 
@@ -177,7 +228,8 @@ LEFT_OUT = {
     CallType.MESSAGES: {"diagnostics", "user_profile_id", "workspace_id"},  # whose account, and what is kept
 }
 ADDED = {
-    CallType.CHAT: {"min_p", "repetition_penalty", "top_k"},  # sampling of self-hosted servers
+    # Sampling of self-hosted servers, and what LiteLLM translates for Anthropic.
+    CallType.CHAT: {"min_p", "repetition_penalty", "thinking", "top_k"},
     CallType.COMPLETION: {"min_p", "repetition_penalty", "top_k"},
     # Published by Anthropic, absent from some SDK versions.
     CallType.MESSAGES: {"context_management", "temperature", "top_k", "top_p"},

@@ -52,7 +52,9 @@ class TestInert:
 
 
 class TestDenials:
-    @pytest.mark.parametrize("state", [None, Administrative(), Denied()], ids=["none", "administrative", "denied"])
+    @pytest.mark.parametrize(
+        "state", [None, Administrative(), Denied()], ids=["none", "administrative", "denied"]
+    )
     async def test_without_a_permit_every_point_refuses(self, hooks, worker, request_state, state):
         request_state(state)
         assert await denied(hooks.async_pre_call_hook(None, None, {}, "x")) == "no_context"
@@ -83,7 +85,10 @@ class TestDenials:
     async def test_a_deployment_outside_the_permit_is_never_chosen(self, hooks, worker, request_state):
         state = worker.state("eu")
         request_state(state)
-        assert await denied(select(hooks, [{"model_info": {"id": "us-1", "endpoint": "us"}}])) == "not_authorized"
+        assert (
+            await denied(select(hooks, [{"model_info": {"id": "us-1", "endpoint": "us"}}]))
+            == "not_authorized"
+        )
         assert worker.records()[-1]["outcome"] == "denied"
 
     async def test_the_planned_deployment_is_the_only_one(self, hooks, worker, request_state):
@@ -96,7 +101,9 @@ class TestDenials:
 
     async def test_a_call_without_a_deployment_is_refused(self, hooks, worker, request_state):
         request_state(worker.state("eu"))
-        assert await denied(hooks.async_pre_call_deployment_hook({"model": "x"}, None)) == "destination_mismatch"
+        assert (
+            await denied(hooks.async_pre_call_deployment_hook({"model": "x"}, None)) == "destination_mismatch"
+        )
 
     async def test_an_expired_permit_gets_no_further_attempt(self, hooks, worker, request_state):
         request_state(worker.state("eu"))
@@ -112,7 +119,9 @@ class TestDenials:
 
 
 class TestHealthProbe:
-    @pytest.mark.parametrize("text", ["Hey how's it going?", "What's 1 + 1?", "test", DEFAULT_HEALTH_CHECK_PROMPT])
+    @pytest.mark.parametrize(
+        "text", ["Hey how's it going?", "What's 1 + 1?", "test", DEFAULT_HEALTH_CHECK_PROMPT]
+    )
     @pytest.mark.parametrize(
         "shape",
         [

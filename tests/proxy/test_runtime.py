@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin.errors import ConfigurationError, Reason
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.settings import Flags, load_policy
-from proxy_cases import POLICY_BLOCK
 
 
 def statuses(worker):
@@ -30,7 +30,11 @@ class TestFaults:
         ]
 
     async def test_keys_that_were_never_loaded_are_one(self, bare, tmp_path):
-        issuer = {"issuer": "https://a.example", "jwks_url": "https://a.example/jwks", "algorithms": ["ES256"]}
+        issuer = {
+            "issuer": "https://a.example",
+            "jwks_url": "https://a.example/jwks",
+            "algorithms": ["ES256"],
+        }
         block = {**POLICY_BLOCK, "permit": {**POLICY_BLOCK["permit"], "issuers": [issuer]}}
         bare.runtime.load(load_policy(block, Flags(), base=tmp_path), base=tmp_path, presence=list)
         assert [each.reason for each in bare.runtime.faults()] == [Reason.KEYS_UNAVAILABLE]
@@ -69,7 +73,9 @@ class TestHealth:
 
     async def test_it_names_no_key_address_or_tenant(self, worker):
         text = json.dumps(worker.runtime.health())
-        assert not any(word in text for word in ("policy.example.test", "jwks.json", worker.issuer.kid, "acme"))
+        assert not any(
+            word in text for word in ("policy.example.test", "jwks.json", worker.issuer.kid, "acme")
+        )
 
     async def test_calls_without_context_are_counted(self, worker):
         worker.runtime.count_no_context()

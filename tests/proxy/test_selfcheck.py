@@ -11,7 +11,11 @@ from litellm_plugin.settings import Flags, load_policy
 
 CONFIG = {
     "model_list": [
-        {"model_name": "gpt", "litellm_params": {"model": "openai/x"}, "model_info": {"id": "eu-1", "endpoint": "eu"}},
+        {
+            "model_name": "gpt",
+            "litellm_params": {"model": "openai/x"},
+            "model_info": {"id": "eu-1", "endpoint": "eu"},
+        },
         {"model_name": "gpt", "litellm_params": {"model": "openai/x"}, "model_info": {"id": "us-1"}},
     ],
     "router_settings": {"disable_cooldowns": True},
@@ -40,7 +44,9 @@ def test_a_configuration_without_side_doors_passes(tmp_path):
     check_configuration(CONFIG, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
 
 
-@pytest.mark.parametrize("strategy", ["simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing-v2"])
+@pytest.mark.parametrize(
+    "strategy", ["simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing-v2"]
+)
 def test_a_strategy_with_an_asynchronous_selector_passes(tmp_path, strategy):
     config = with_setting("router_settings", "routing_strategy", strategy)
     check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
@@ -94,7 +100,9 @@ def test_a_strategy_with_an_asynchronous_selector_passes(tmp_path, strategy):
         ),
     ],
 )
-def test_a_setting_is_refused_with_what_it_opens_and_what_to_write(tmp_path, section, name, value, opens, instead):
+def test_a_setting_is_refused_with_what_it_opens_and_what_to_write(
+    *, tmp_path, section, name, value, opens, instead
+):
     (finding,) = findings(with_setting(section, name, value), tmp_path)
     assert finding.startswith(f"{section}.{name} ")
     assert opens in finding

@@ -1,0 +1,462 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from fastapi import FastAPI
+from proxy_cases import drive, http_scope, websocket_scope
+from starlette.responses import Response
+
+from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.proxy.admission import HEALTH_PATH, Admission
+from litellm_plugin.proxy.context import Administrative, Denied, Permitted, current_state
+
+BODY = b'{"model": "gpt", "messages": []}'
+
+
+class InnerApp:
+    """What LiteLLM would be: it keeps what it saw and answers as a test says."""
+
+    def __init__(self):
+        self.scopes = []
+        self.states = []
+        self.bodies = []
+        self.answer = self.serve
+        routes = FastAPI(openapi_url=None)
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            routes.post(path)(lambda: None)
+        for path in ("/v1/models", "/health/readiness", "/health/liveliness", "/v1/files"):
+            routes.get(path)(lambda: None)
+        routes.websocket("/v1/realtime")(lambda: None)
+        self.router = routes.router
+
+    async def __call__(self, scope, receive, send):
+        self.scopes.append(scope)
+        self.states.append(current_state())
+        await self.answer(scope, receive, send)
+
+    async def serve(self, scope, receive, send):
+        await self.read(receive)
+        await Response(b"ok", headers={"x-own": "1"})(scope, receive, send)
+
+    async def read(self, receive):
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        self.bodies.append(body)
+
+    @property
+    def headers(self):
+        return dict(self.scopes[-1]["headers"])
+
+    @property
+    def state(self):
+        return self.states[-1]
+
+
+@pytest.fixture
+def inner():
+    return InnerApp()
+
+
+@pytest.fixture
+def admit(worker, inner):
+    """Sends a request with a good permit through admission; `headers` come in addition."""
+    app = Admission(inner, inner.router, worker.runtime)
+
+    async def send(path="/v1/chat/completions", *, body=BODY, headers=(), permit=None, chunks=None, **scope):
+        token = worker.issuer.mint(["eu", "us"], body=BODY) if permit is None else permit
+        lines = [*((("x-llm-permit", token),) if token else ()), *headers]
+        messages = chunks or [{"type": "http.request", "body": body, "more_body": False}]
+        return await drive(app, http_scope(path=path, headers=lines, **scope), messages)
+
+    return send
+
+
+def begun(worker, state):
+    worker.plan(state, "eu", "us")
+    worker.attempt(state, "eu")
+
+
+class TestAdmitted:
+    async def test_a_good_permit_lets_the_request_in(self, admit, inner, worker):
+        exchange = await admit()
+        assert (exchange.status, exchange.body, inner.bodies) == (200, b"ok", [BODY])
+        assert isinstance(inner.state, Permitted)
+        assert inner.state.scope.endpoints == {"eu", "us"}
+        assert inner.state.timings_ms.keys() == {"verify", "bind"}
+
+    async def test_the_state_ends_with_the_request(self, admit, inner):
+        await admit()
+        assert inner.state.closed
+        assert current_state() is None
+
+    async def test_a_body_in_chunks_is_handed_on_whole(self, admit, inner):
+        chunks = [
+            {"type": "http.request", "body": BODY[:5], "more_body": True},
+            {"type": "http.request", "body": b"", "more_body": True},
+            {"type": "http.request", "body": BODY[5:], "more_body": False},
+        ]
+        assert (await admit(chunks=chunks)).status == 200
+        assert inner.bodies == [BODY]
+
+    async def test_after_the_body_the_server_is_heard_again(self, admit, inner):
+        heard = []
+
+        async def answer(scope, receive, send):
+            heard.extend([(await receive())["type"], (await receive())["type"]])
+            await Response()(scope, receive, send)
+
+        inner.answer = answer
+        await admit()
+        assert heard == ["http.request", "http.disconnect"]
+
+    async def test_the_permit_goes_no_further(self, admit, inner):
+        await admit(headers=[("authorization", "Bearer sk-1")])
+        assert b"x-llm-permit" not in inner.headers
+        assert inner.headers[b"authorization"] == b"Bearer sk-1"
+
+    @pytest.mark.parametrize(
+        "name", ["x-litellm-tags", "x-litellm-timeout", "x-litellm-num-retries", "X-LiteLLM-Cache"]
+    )
+    async def test_a_control_header_goes_no_further(self, admit, inner, name):
+        await admit(headers=[(name, "1")])
+        assert name.lower().encode() not in inner.headers
+
+    @pytest.mark.parametrize("name", ["x-litellm-api-key", "x-litellm-customer-id", "x-litellm-end-user-id"])
+    async def test_a_header_that_says_who_calls_goes_on(self, admit, inner, name):
+        await admit(headers=[(name, "1")])
+        assert inner.headers[name.encode()] == b"1"
+
+    async def test_the_trace_id_is_the_permits_request_id(self, admit, inner):
+        await admit(headers=[("x-litellm-trace-id", "spoofed")])
+        traces = [value for name, value in inner.scopes[-1]["headers"] if name == b"x-litellm-trace-id"]
+        assert traces == [inner.state.permit.request_id.encode()]
+
+    async def test_a_query_is_stripped(self, admit, inner):
+        await admit(query=b"model=other")
+        assert inner.scopes[-1]["query_string"] == b""
+
+    async def test_the_callers_scope_is_left_alone(self, worker, inner):
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b""))], query=b"a=1")
+        before = {**scope, "headers": list(scope["headers"])}
+        await drive(Admission(inner, inner.router, worker.runtime), scope)
+        assert scope == before
+
+    async def test_an_authorization_header_may_hold_the_permit(self, bare, inner):
+        worker = bare.load(header="authorization")
+        lines = [
+            ("authorization", f"bearer {worker.issuer.mint(['eu'], body=b'')}"),
+            ("x-litellm-api-key", "sk-1"),
+        ]
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), http_scope(headers=lines))
+        assert exchange.status == 200
+        assert inner.headers.keys() == {b"x-litellm-api-key", b"x-litellm-trace-id"}
+
+    async def test_without_binding_the_body_is_not_read(self, bare, inner):
+        worker = bare.load(binding="none")
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
+        messages = [{"type": "http.request", "body": b"x" * 9_000, "more_body": False}]
+        assert (await drive(Admission(inner, inner.router, worker.runtime), scope, messages)).status == 200
+
+    async def test_a_bound_permit_is_held_to_its_body_anyway(self, bare, inner):
+        worker = bare.load(binding="none")
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b"other"))])
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope)
+        assert exchange.error["code"] == "binding_mismatch"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("changes", "code", "status"),
+        [
+            pytest.param({"permit": ""}, "permit_missing", 401, id="no-permit"),
+            pytest.param(
+                {"permit": "", "headers": [("x-llm-permit", " ")]}, "permit_missing", 401, id="empty"
+            ),
+            pytest.param({"headers": [("x-llm-permit", "x")]}, "permit_malformed", 401, id="two"),
+            pytest.param(
+                {"permit": "", "headers": [("x-llm-permit", "\xe9.\xe9.\xe9")]},
+                "permit_malformed",
+                401,
+                id="latin",
+            ),
+            pytest.param(
+                {"permit": "", "headers": [("X-LLM-Permit", "a.b.c")]}, "permit_malformed", 401, id="junk"
+            ),
+            pytest.param({"body": BODY + b" "}, "binding_mismatch", 401, id="other-body"),
+            pytest.param({"body": b"x" * 4_097}, "body_too_large", 413, id="large-body"),
+            pytest.param({"path": "/v1/files", "method": "GET"}, "path_not_permitted", 403, id="path"),
+            pytest.param({"path": "/nothing"}, "path_not_permitted", 403, id="no-route"),
+            pytest.param({"method": "OPTIONS"}, "path_not_permitted", 403, id="method"),
+        ],
+    )
+    async def test_it_ends_here_with_its_reason(self, *, admit, inner, worker, changes, code, status):
+        exchange = await admit(**changes)
+        assert (exchange.status, exchange.error["code"]) == (status, code)
+        assert exchange.headers["x-permit-reason"] == code
+        assert exchange.headers["x-permit-decision-id"] == exchange.error["decision_id"]
+        assert exchange.headers["x-should-retry"] == "false"
+        assert inner.scopes == []
+        (record,) = worker.records()
+        assert (record["outcome"], record["reason"]) == ("denied", code)
+        assert record["decision_id"] == exchange.error["decision_id"]
+
+    async def test_a_permit_without_a_body_is_refused_where_one_is_required(self, admit, worker):
+        exchange = await admit(permit=worker.issuer.mint(["eu"]))
+        assert exchange.error["code"] == "binding_mismatch"
+        assert "body_sha256 is absent" in exchange.error["message"]
+
+    async def test_a_verified_permit_names_its_request_in_the_denial(self, admit, worker):
+        permit = worker.issuer.mint(["eu"], body=b"other", request_id="req-7")
+        exchange = await admit(permit=permit)
+        assert (exchange.error["request_id"], exchange.error["policy_version"]) == ("req-7", "42")
+        assert exchange.headers["x-permit-request-id"] == "req-7"
+
+    async def test_an_expired_permit_is_refused(self, admit, worker):
+        permit = worker.issuer.mint(["eu"], body=BODY)
+        worker.clock.advance(65)
+        assert (await admit(permit=permit)).error["code"] == "expired"
+
+    async def test_no_part_of_a_permit_is_told(self, admit, worker):
+        permit = worker.issuer.mint(["eu"], body=b"other")
+        exchange = await admit(permit=permit)
+        told = exchange.body.decode() + json.dumps(worker.records())
+        assert not any(part in told for part in permit.split("."))
+        assert hashlib.sha256(b"other").hexdigest() not in told
+
+    async def test_anthropics_path_gets_anthropics_shape(self, admit):
+        assert json.loads((await admit("/v1/messages", permit="")).body)["type"] == "error"
+
+    async def test_a_client_that_goes_away_while_its_body_is_read_gets_nothing(self, admit, inner):
+        chunks = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+        exchange = await admit(chunks=chunks)
+        assert (exchange.sent, inner.scopes) == ([], [])
+
+    async def test_a_body_that_never_ends_is_cut_off(self, admit):
+        chunks = [{"type": "http.request", "body": b"x" * 1_000, "more_body": True} for _ in range(50)]
+        assert (await admit(chunks=chunks)).error["code"] == "body_too_large"
+
+    @pytest.mark.parametrize("path", ["/v1/realtime", "/v1/chat/completions", "/nothing"])
+    async def test_a_websocket_is_closed(self, worker, inner, path):
+        scope = websocket_scope(path, headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
+        exchange = await drive(
+            Admission(inner, inner.router, worker.runtime), scope, [{"type": "websocket.connect"}]
+        )
+        assert exchange.sent == [{"type": "websocket.close", "code": 4403, "reason": "path_not_permitted"}]
+        assert inner.scopes == []
+
+    async def test_what_nobody_foresaw_is_refused_too(self, admit, inner, worker, caplog):
+        worker.missing = None
+        exchange = await admit()
+        assert (exchange.status, exchange.error["code"], inner.scopes) == (500, "internal_error", [])
+        assert "Admission failed" in caplog.text
+
+    async def test_the_refused_context_may_call_nothing(self, worker, inner):
+        seen = []
+
+        async def send(message):
+            seen.append(current_state())
+
+        await Admission(inner, inner.router, worker.runtime)(http_scope(), None, send)
+        assert seen == [Denied(), Denied()]
+
+
+class TestNotReady:
+    @pytest.fixture
+    def app(self, bare, inner):
+        return Admission(inner, inner.router, bare.runtime)
+
+    async def test_a_governed_path_is_refused_for_now(self, app, inner):
+        exchange = await drive(app, http_scope(headers=[("x-llm-permit", "x")]))
+        assert (exchange.status, exchange.error["code"]) == (503, "not_ready")
+        assert exchange.headers["retry-after"] == "1"
+        assert inner.scopes == []
+
+    async def test_readiness_is_red(self, app, inner):
+        exchange = await drive(app, http_scope("GET", "/health/readiness"))
+        assert (exchange.status, json.loads(exchange.body)["status"], inner.scopes) == (503, "red", [])
+
+    async def test_liveness_is_litellms_own(self, app, inner):
+        assert (await drive(app, http_scope("GET", "/health/liveliness"))).status == 200
+        assert inner.state == Administrative()
+
+    async def test_the_default_permit_header_goes_no_further_even_now(self, app, inner):
+        await drive(app, http_scope("GET", "/v1/models", headers=[("x-llm-permit", "secret")]))
+        assert inner.headers == {}
+
+    async def test_a_log_that_cannot_be_opened_does_not_change_the_answer(self, app, bare):
+        (bare.folder / "decisions.jsonl").mkdir()
+        assert (await drive(app, http_scope())).status == 503
+
+    async def test_a_missing_part_refuses_governed_paths(self, worker, inner):
+        worker.missing.append("hooks are gone")
+        app = Admission(inner, inner.router, worker.runtime)
+        exchange = await drive(
+            app, http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b""))])
+        )
+        assert (exchange.status, exchange.error["code"]) == (503, "not_ready")
+
+    async def test_keys_that_are_too_old_refuse_for_now(self, worker, inner):
+        worker.clock.advance(3_601)
+        app = Admission(inner, inner.router, worker.runtime)
+        exchange = await drive(
+            app, http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b""))])
+        )
+        assert (exchange.status, exchange.error["code"]) == (503, "keys_unavailable")
+
+
+class TestAdministrative:
+    async def test_it_needs_no_permit_and_may_call_no_model(self, admit, inner):
+        assert (await admit("/v1/models", method="GET", permit="")).status == 200
+        assert inner.state == Administrative()
+
+    async def test_it_keeps_its_query_and_headers(self, admit, inner):
+        await admit("/v1/models", method="GET", query=b"a=1", headers=[("x-litellm-tags", "1")])
+        assert inner.scopes[-1]["query_string"] == b"a=1"
+        assert inner.headers == {b"x-litellm-tags": b"1"}
+
+    async def test_readiness_is_litellms_own_when_all_is_well(self, admit):
+        assert (await admit("/health/readiness", method="GET", permit="")).body == b"ok"
+
+    async def test_our_own_health_needs_no_permit(self, admit, inner):
+        exchange = await admit(HEALTH_PATH, method="GET", permit="")
+        assert (exchange.status, json.loads(exchange.body)["status"], inner.scopes) == (200, "green", [])
+
+    async def test_our_own_health_is_there_under_a_root_path(self, admit):
+        exchange = await admit(f"/proxy{HEALTH_PATH}", method="GET", permit="", root_path="/proxy")
+        assert exchange.status == 200
+
+    async def test_our_own_health_is_for_reading(self, admit):
+        assert (await admit(HEALTH_PATH, method="POST")).error["code"] == "path_not_permitted"
+
+    async def test_lifespan_events_pass(self, worker, inner):
+        async def answer(scope, receive, send):
+            await send({"type": "lifespan.startup.complete"})
+
+        inner.answer = answer
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), {"type": "lifespan"})
+        assert exchange.sent == [{"type": "lifespan.startup.complete"}]
+
+
+class TestAnswers:
+    def answering(self, inner, worker, status=200, *, verdict=None, headers=None):
+        async def answer(scope, receive, send):
+            begun(worker, current_state())
+            current_state().verdict = verdict
+            await Response(b"from LiteLLM", status, headers=headers)(scope, receive, send)
+
+        inner.answer = answer
+
+    async def test_a_success_says_where_it_came_from(self, admit, inner, worker):
+        self.answering(inner, worker)
+        headers = (await admit()).headers
+        assert headers["x-permit-endpoint"] == "eu"
+        assert headers["x-permit-rule"] == "default"
+        assert headers["x-permit-reason"] == "selected"
+        assert headers["x-permit-decision-id"] == "decision-1"
+        assert headers["x-permit-request-id"] == inner.state.permit.request_id
+
+    async def test_a_second_attempt_is_a_failover(self, admit, inner, worker):
+        async def answer(scope, receive, send):
+            begun(worker, current_state())
+            worker.attempt(current_state(), "us")
+            await Response()(scope, receive, send)
+
+        inner.answer = answer
+        headers = (await admit()).headers
+        assert (headers["x-permit-endpoint"], headers["x-permit-reason"]) == ("us", "failover")
+
+    async def test_a_provider_cannot_write_our_headers(self, admit, inner, worker):
+        self.answering(inner, worker, headers={"X-Permit-Endpoint": "us", "x-permit-other": "1"})
+        exchange = await admit()
+        values = [
+            value for name, value in exchange.sent[0]["headers"] if name.lower() == b"x-permit-endpoint"
+        ]
+        assert values == [b"eu"]
+        assert "x-permit-other" not in exchange.headers
+
+    @pytest.mark.parametrize("status", [400, 403, 429, 500])
+    async def test_a_verdict_replaces_an_error(self, admit, inner, worker, status):
+        verdict = Verdict(Reason.CHAIN_EXHAUSTED, "All used up.")
+        self.answering(inner, worker, status, verdict=verdict)
+        exchange = await admit()
+        assert (exchange.status, exchange.error["message"]) == (503, "All used up.")
+        assert exchange.headers["x-permit-reason"] == "chain_exhausted"
+        assert worker.records()[-1]["decision_id"] == exchange.error["decision_id"]
+
+    async def test_without_a_verdict_litellms_error_stands(self, admit, inner, worker):
+        self.answering(inner, worker, 400)
+        exchange = await admit()
+        assert (exchange.status, exchange.body) == (400, b"from LiteLLM")
+
+    async def test_a_verdict_does_not_replace_a_success(self, admit, inner, worker):
+        self.answering(inner, worker, verdict=Verdict(Reason.UNAVAILABLE, "x"))
+        assert (await admit()).body == b"from LiteLLM"
+
+    async def test_what_the_provider_asked_for_is_passed_on(self, admit, inner, worker):
+        async def answer(scope, receive, send):
+            current_state().verdict = Verdict(Reason.UNAVAILABLE, "x")
+            current_state().retry_after_s = 7.0
+            await Response(status_code=500)(scope, receive, send)
+
+        inner.answer = answer
+        assert (await admit()).headers["retry-after"] == "7"
+
+    async def test_an_exception_with_a_verdict_is_a_denial(self, admit, inner):
+        async def answer(scope, receive, send):
+            current_state().verdict = Verdict(Reason.NOT_AUTHORIZED, "No.")
+            raise RuntimeError("LiteLLM fell over")
+
+        inner.answer = answer
+        assert (await admit()).error["code"] == "not_authorized"
+
+    async def test_an_exception_without_one_is_said_to_be_litellms_own(self, admit, inner):
+        async def answer(scope, receive, send):
+            raise RuntimeError("LiteLLM fell over")
+
+        inner.answer = answer
+        exchange = await admit()
+        assert (exchange.status, exchange.error["code"]) == (500, "litellm_refused")
+        assert "fell over" not in exchange.body.decode()
+        assert inner.state.closed
+
+    async def test_an_exception_after_the_first_byte_is_not_papered_over(self, admit, inner):
+        async def answer(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            current_state().verdict = Verdict(Reason.NOT_AUTHORIZED, "No.")
+            raise RuntimeError("LiteLLM fell over")
+
+        inner.answer = answer
+        with pytest.raises(RuntimeError, match="fell over"):
+            await admit()
+
+    async def test_the_first_byte_of_the_body_starts_the_answer(self, admit, inner):
+        seen = []
+
+        async def answer(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for body, more in ((b"", True), (b"a", True), (b"", False)):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+                seen.append(current_state().response_started)
+
+        inner.answer = answer
+        await admit()
+        assert seen == [False, True, True]
+
+    async def test_an_answer_that_stopped_half_way_abandons_its_attempt(self, admit, inner, worker):
+        async def answer(scope, receive, send):
+            begun(worker, current_state())
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+        inner.answer = answer
+        await admit()
+        assert [each.get("status") for each in worker.records()] == ["abandoned"]
+
+    async def test_a_whole_answer_waits_for_litellms_report(self, admit, inner, worker):
+        self.answering(inner, worker)
+        await admit()
+        assert worker.records() == []
