@@ -31,7 +31,7 @@ def test_an_answer_is_expected_from_an_endpoint_with_a_rule(scene):
 
 @each_scene
 def test_a_refusal_is_expected_with_the_status_of_its_reason(scene):
-    if scene.expected.status != 200 and not scene.expected.refused_by_litellm:
+    if scene.expected.status != 200:
         assert Reason(scene.expected.reason).status == scene.expected.status
 
 

@@ -119,7 +119,7 @@ def _reason(answer: Answer, decisions: Decisions) -> str:
     rule = (decisions.by_id.get(answer.decision_id or "", {}).get("rule") or {}).get("name")
     if not answer.status:
         return escape(answer.error or "no answer")
-    said = answer.reason or "refused by LiteLLM"
+    said = answer.reason or "no reason given"
     by = f", rule {rule}" if rule and rule != "default" and answer.status < _FIRST_ERROR_STATUS else ""
     cached = (decisions.success(answer.decision_id) or {}).get("cache_hit")
     return f"{answer.status} {said}{by}{', cached' if cached else ''}"

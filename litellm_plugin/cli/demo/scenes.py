@@ -102,7 +102,7 @@ class Expected:
         rule: The rule that picked the strategy; None when no decision was made.
         error: The class that the official client raises.
         dropped: Body fields that must not get through.
-        refused_by_litellm: Whether LiteLLM refuses the request itself, before the router decides.
+        refused_by_litellm: Whether LiteLLM refuses the request itself, with an error status of its choice.
         cached: Whether the answer comes out of the cache.
     """
 
@@ -288,8 +288,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     Scene(
         "own `api_base` in the body",
         Attacker(("azure-eu",)),
-        # LiteLLM's authentication refuses this field. Without its database package it answers a bare 500.
-        Expected(500, "", refused_by_litellm=True),
+        Expected(500, "litellm_refused", refused_by_litellm=True),
         extra={"api_base": "{evil}/v1"},
     ),
 )
