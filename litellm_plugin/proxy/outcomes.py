@@ -34,6 +34,7 @@ class Outcomes:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        runtime.abandon = self.abandon
 
     def failed(self, failed_id: str, exception: Exception) -> None:
         """Closes an attempt that ended with an exception before its answer began."""

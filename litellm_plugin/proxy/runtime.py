@@ -23,7 +23,6 @@ from litellm_plugin.permit import (
 )
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
-from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.records import FileDecisionLog, NullDecisionLog
 from litellm_plugin.state import MemoryStore
@@ -64,6 +63,13 @@ class Runtime:
 
     Args:
         clock: The worker's clock.
+
+    Attributes:
+        policy: What requests are judged by; None until LiteLLM loaded its configuration.
+        no_context_calls: Model calls that were refused because no permitted request stood behind them.
+        is_inert: Whether the operator switched the plugin off.
+        expected_deployments: The ids of LiteLLM's model list.
+        abandon: Closes what is open of a request; the outcomes put themselves here.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -75,6 +81,7 @@ class Runtime:
         self.no_context_calls = 0
         self.is_inert = False
         self.expected_deployments: tuple[str, ...] = ()
+        self.abandon: Callable[[Permitted], None] = _nothing
         self._presence: Callable[[], list[str]] = list
         self._sources: tuple[KeySource, ...] = ()
         self._verifier: PermitVerifier | None = None
@@ -82,7 +89,6 @@ class Runtime:
         self.recorder = self._new_recorder(NullDecisionLog(), "")
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque(maxlen=_PENDING_LIMIT)
-        self._outcomes = Outcomes(self)
 
     @property
     def verifier(self) -> PermitVerifier:
@@ -197,7 +203,7 @@ class Runtime:
         if answered:
             self._pending.append((self.clock.monotonic() + _REPORT_WAIT_S, state))
         else:
-            self._outcomes.abandon(state)
+            self.abandon(state)
 
     async def _synchronise(self) -> None:
         """Once a period: refreshes keys that are due, and closes attempts that LiteLLM never reported."""
@@ -215,7 +221,7 @@ class Runtime:
             if source.is_due(now_s):
                 await source.refresh(now_s)
         while self._pending and self._pending[0][0] <= now_s:
-            self._outcomes.abandon(self._pending.popleft()[1])
+            self.abandon(self._pending.popleft()[1])
 
     def _trust(self, block: IssuerBlock, audience: str, base: Path) -> IssuerTrust:
         algorithms = frozenset(block.algorithms)
@@ -250,6 +256,10 @@ class Runtime:
 
     def _new_recorder(self, log: DecisionLog, config_hash: str) -> Recorder:
         return Recorder(log, instance=_instance(), config_hash=config_hash, clock=self.clock)
+
+
+def _nothing(_: Permitted) -> None:
+    """Until the hooks are built no attempt can be made, so there is none to close."""
 
 
 def _instance() -> str:

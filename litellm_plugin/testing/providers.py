@@ -85,6 +85,7 @@ class RecordingProvider:
 
     Args:
         name: The endpoint that this provider stands for.
+        price_usd: What it charges per token, input and output; None leaves it to LiteLLM's cost map.
 
     Attributes:
         latency_s: How long it waits before the headers of every answer.
@@ -93,8 +94,9 @@ class RecordingProvider:
         completion_tokens: The completion tokens of every answer; None estimates them from the text.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, price_usd: tuple[float, float] | None = None) -> None:
         self.name = name
+        self.price_usd = price_usd
         self.latency_s = 0.0
         self.answer: Answer = f"answer from {name}"
         self.prompt_tokens: int | None = None
@@ -103,6 +105,31 @@ class RecordingProvider:
         self._requests: list[RecordedRequest] = []
         self._faults: deque[Fault] = deque()
         self._standing_fault: Fault | None = None
+
+    def deployment(
+        self, model_group: str, url: str, *, model: str = "openai/gpt-test", **model_info: object
+    ) -> dict[str, Any]:
+        """Gives the entry of LiteLLM's `model_list` that sends a model group's calls here.
+
+        Args:
+            model_group: LiteLLM's `model_name`.
+            url: Where this provider is served, without a path.
+            model: LiteLLM's model, whose prefix picks the dialect: `openai/…` or `anthropic/…`.
+            model_info: Facts for routing; `id` and `endpoint` are made from the name.
+        """
+        is_openai = model.startswith("openai/")
+        params: dict[str, object] = {
+            "model": model,
+            "api_base": f"{url}/v1" if is_openai else url,
+            "api_key": f"key-of-{self.name}",
+        }
+        if self.price_usd is not None:
+            params["input_cost_per_token"], params["output_cost_per_token"] = self.price_usd
+        return {
+            "model_name": model_group,
+            "litellm_params": params,
+            "model_info": {"id": f"{self.name}-1", "endpoint": self.name, **model_info},
+        }
 
     @property
     def requests(self) -> list[RecordedRequest]:

@@ -41,28 +41,18 @@ POLICY: dict[str, Any] = {
 }
 
 
-def deployment(group: str, name: str, url: str) -> dict[str, Any]:
-    provider = "anthropic" if name in ANTHROPIC_ENDPOINTS else "openai"
-    model = "anthropic/claude-test" if provider == "anthropic" else "openai/gpt-test"
-    return {
-        "model_name": group,
-        "litellm_params": {
-            "model": model,
-            "api_base": url if provider == "anthropic" else f"{url}/v1",
-            "api_key": f"key-of-{name}",
-            "input_cost_per_token": PRICES[name],
-            "output_cost_per_token": PRICES[name],
-        },
-        "model_info": {
-            "id": f"{name}-1",
-            "endpoint": name,
-            "attributes": ["baa"] if name.startswith("eu") else [],
-            "supports_function_calling": True,
-            "supports_vision": True,
-            "supports_response_schema": True,
-            "max_input_tokens": 200_000 if name == "eu-a" else 8_000,
-        },
+def deployment(provider: RecordingProvider, group: str, url: str, **info: Any) -> dict[str, Any]:
+    name = provider.name
+    facts = {
+        "attributes": ["baa"] if name.startswith("eu") else [],
+        "supports_function_calling": True,
+        "supports_vision": True,
+        "supports_response_schema": True,
+        "max_input_tokens": 200_000 if name == "eu-a" else 8_000,
+        **info,
     }
+    model = "anthropic/claude-test" if name in ANTHROPIC_ENDPOINTS else "openai/gpt-test"
+    return provider.deployment(group, url, model=model, **facts)
 
 
 @dataclass
@@ -80,7 +70,8 @@ class Fleet:
         self.folder = tempfile.TemporaryDirectory()
         self.issuer = PermitIssuer(algorithm=self.algorithm)
         self.servers = ServerThread()
-        self.providers = {name: RecordingProvider(name) for name in (*OPENAI_ENDPOINTS, *ANTHROPIC_ENDPOINTS)}
+        names = (*OPENAI_ENDPOINTS, *ANTHROPIC_ENDPOINTS)
+        self.providers = {name: RecordingProvider(name, price_usd=(PRICES[name],) * 2) for name in names}
         self.urls = {name: self.servers.add(provider) for name, provider in self.providers.items()}
         self.jwks_url = self.servers.add(self.issuer.app) + "/.well-known/jwks.json"
         self.ledger = Ledger()
@@ -117,20 +108,22 @@ class Fleet:
         policy["permit"]["issuers"] = policy["permit"]["issuers"] or issuers
         config: dict[str, Any] = {
             "model_list": [
-                *(deployment("gpt", name, self.urls[name]) for name in OPENAI_ENDPOINTS),
-                *(deployment("claude", name, self.urls[name]) for name in ANTHROPIC_ENDPOINTS),
-                deployment("eu-only", "eu-b", self.urls["eu-b"]) | {},
+                *self.group("gpt", OPENAI_ENDPOINTS),
+                *self.group("claude", ANTHROPIC_ENDPOINTS),
+                *self.group("eu-only", ["eu-b"], id="eu-b-2"),
             ],
             "litellm_settings": {"permit_router": policy},
             "router_settings": {"num_retries": 0, "disable_cooldowns": True},
             "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY"},
         }
-        config["model_list"][-1]["model_info"]["id"] = "eu-b-2"
         if self.registered:
             config["litellm_settings"]["callbacks"] = ["litellm_plugin.permit_router", "other_logger.logger"]
         for section, entries in self.settings.items():
             config[section] = {**config.get(section, {}), **entries}
         return config
+
+    def group(self, name: str, endpoints: tuple[str, ...] | list[str], **info: Any) -> list[dict[str, Any]]:
+        return [deployment(self.providers[each], name, self.urls[each], **info) for each in endpoints]
 
     def ready(self) -> Self:
         self.proxy.wait_ready()

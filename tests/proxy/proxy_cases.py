@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup
+from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.routing import decide
 from litellm_plugin.routing.candidates import Candidate
 from litellm_plugin.routing.facts import CallType, RequestFacts
@@ -49,6 +50,7 @@ class Worker:
         self.issuer.write_jwks(self.folder / "jwks.json")
         policy = load_policy(block, Flags(), base=self.folder)
         self.runtime.load(policy, base=self.folder, presence=lambda: self.missing)
+        Outcomes(self.runtime)
         return self
 
     def records(self):
