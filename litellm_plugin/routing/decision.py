@@ -20,9 +20,11 @@ class Exclusion(enum.StrEnum):
     NOT_AUTHORIZED = "not_authorized"
     NOT_CLEARED = "not_cleared"
     ATTRIBUTE_MISSING = "attribute_missing"
+    REGION = "region"
     CAPABILITY = "capability"
     CONTEXT_WINDOW = "context_window"
     LATENCY_CLASS = "latency_class"
+    MAX_COST = "max_cost"
     UNAVAILABLE = "unavailable"
     ALREADY_TRIED = "already_tried"
 

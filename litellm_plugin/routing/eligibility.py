@@ -93,6 +93,13 @@ def _attributes(candidate: Candidate, demand: Demand) -> str | None:
     return _listed(demand.scope.requirements - candidate.attributes)
 
 
+def _region(candidate: Candidate, demand: Demand) -> str | None:
+    regions = demand.scope.regions
+    if regions is None or candidate.region in regions:
+        return None
+    return candidate.region or "undeclared"
+
+
 def _capabilities(candidate: Candidate, demand: Demand) -> str | None:
     return _listed(demand.facts.needs - candidate.capabilities)
 
@@ -111,6 +118,16 @@ def _latency_class(candidate: Candidate, demand: Demand) -> str | None:
     return latency_class
 
 
+def _max_cost(candidate: Candidate, demand: Demand) -> str | None:
+    limit_usd = demand.scope.max_cost_usd
+    if limit_usd is None:
+        return None
+    cost_usd = expected_cost_usd(candidate.prices, demand.facts)
+    if cost_usd is None:
+        return "unknown cost"
+    return None if cost_usd <= limit_usd else f"about {cost_usd:.6f} USD, limit {limit_usd:.6f}"
+
+
 def _availability(candidate: Candidate, _demand: Demand) -> str | None:
     return None if candidate.is_available else ""
 
@@ -123,9 +140,11 @@ FILTERS: tuple[tuple[Exclusion, Filter], ...] = (
     (Exclusion.NOT_AUTHORIZED, _authorization),
     (Exclusion.NOT_CLEARED, _clearance),
     (Exclusion.ATTRIBUTE_MISSING, _attributes),
+    (Exclusion.REGION, _region),
     (Exclusion.CAPABILITY, _capabilities),
     (Exclusion.CONTEXT_WINDOW, _context_window),
     (Exclusion.LATENCY_CLASS, _latency_class),
+    (Exclusion.MAX_COST, _max_cost),
     (Exclusion.UNAVAILABLE, _availability),
     (Exclusion.ALREADY_TRIED, _untried),
 )

@@ -88,6 +88,8 @@ class RoutingScope:
         tenant_tier: A declared tier.
         latency_class: A declared latency class.
         requirements: Attributes that the classification demands of an endpoint.
+        regions: The regions that the permit is limited to; None when it names none.
+        max_cost_usd: The highest expected cost of the request; None when the permit sets none.
     """
 
     request_id: str
@@ -98,6 +100,8 @@ class RoutingScope:
     tenant_tier: str
     latency_class: str
     requirements: frozenset[str] = field(default_factory=frozenset)
+    regions: frozenset[str] | None = None
+    max_cost_usd: float | None = None
 
     def names(self) -> Mapping[str, FactValue]:
         """The scope by the names that rules use."""

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 from routing_cases import a_candidate, a_request, a_scope
 
-from litellm_plugin.routing import Capability, EndpointStatistics, Exclusion, StatisticsSnapshot, assess
+from litellm_plugin.routing import (
+    Capability,
+    EndpointStatistics,
+    Exclusion,
+    Prices,
+    StatisticsSnapshot,
+    assess,
+)
 
 NEEDY = {"needs": frozenset({Capability.VISION, Capability.FUNCTION_CALLING})}
 
@@ -77,3 +84,31 @@ def test_statistics_and_cost_are_given_for_authorized_candidates_only():
     inside, outside = assess(candidates, a_request(), a_scope(), statistics=statistics)
     assert (inside.statistics, inside.expected_cost_usd) == (measured, pytest.approx(612e-6))
     assert (outside.statistics, outside.expected_cost_usd) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        pytest.param("eu-west", (None, ""), id="named"),
+        pytest.param("us-east", (Exclusion.REGION, "us-east"), id="another"),
+        pytest.param(None, (Exclusion.REGION, "undeclared"), id="undeclared"),
+    ],
+)
+def test_a_permits_regions_leave_only_endpoints_that_declare_one_of_them(region, expected):
+    scope = {"regions": frozenset({"eu-west", "eu-central"})}
+    assert assessed(a_candidate("a", region=region), scope=scope) == expected
+
+
+@pytest.mark.parametrize(
+    ("prices", "limit_usd", "expected"),
+    [
+        pytest.param(Prices(1e-6, 1e-6), 1.0, (None, ""), id="below"),
+        pytest.param(
+            Prices(1e-3, 1e-3), 0.5, (Exclusion.MAX_COST, "about 0.612000 USD, limit 0.500000"), id="above"
+        ),
+        pytest.param(Prices(None, None), 9.0, (Exclusion.MAX_COST, "unknown cost"), id="unknown"),
+    ],
+)
+def test_a_permits_cost_cap_leaves_only_endpoints_known_to_cost_less(prices, limit_usd, expected):
+    scope = {"max_cost_usd": limit_usd}
+    assert assessed(a_candidate("a", prices=prices), scope=scope) == expected
