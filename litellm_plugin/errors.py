@@ -4,6 +4,8 @@ PermitRouterError
 ├── ConfigurationError     the policy block, an environment flag or a file is wrong; stops the start
 ├── PermitRejected         a token is not a valid permit; carries a Reason
 ├── KeysUnavailable        an issuer's keys were never loaded or are too old
+├── StoreUnavailable       what replicas share cannot be read or written now
+├── ReplayStoreLost        single use cannot be judged, and the operator denies then; see permit/replay.py
 ├── RequestDenied          the request ends here; carries the Verdict that the client gets
 └── RecordNotWritten       the decision log could not take a record that the operator requires
 """
@@ -32,6 +34,9 @@ class Reason(enum.StrEnum):
     AUD_MISMATCH = "aud_mismatch"
     ENDPOINTS_INVALID = "endpoints_invalid"
     BINDING_MISMATCH = "binding_mismatch"
+    REPLAYED = "replayed"
+    REVOKED = "revoked"
+    CLAIM_MISMATCH = "claim_mismatch"
 
     BODY_INVALID = "body_invalid"
     BODY_TOO_LARGE = "body_too_large"
@@ -67,6 +72,7 @@ _UNAVAILABLE = 503
 _STATUS = {
     Reason.BODY_INVALID: 400,
     Reason.BODY_TOO_LARGE: 413,
+    Reason.CLAIM_MISMATCH: 403,
     Reason.NOT_AUTHORIZED: 403,
     Reason.NOT_ELIGIBLE: 403,
     Reason.PATH_NOT_PERMITTED: 403,
@@ -111,6 +117,10 @@ class KeysUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistake
     def __init__(self, issuer: str) -> None:
         super().__init__(f"no usable keys for issuer {issuer!r}")
         self.issuer = issuer
+
+
+class StoreUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistake
+    """A store that replicas share does not answer, refuses or has no room."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from litellm_plugin.errors import (
     Reason,
     RecordNotWritten,
     RequestDenied,
+    StoreUnavailable,
     Verdict,
 )
 
 STATUSES = {
     400: {Reason.BODY_INVALID},
     403: {
+        Reason.CLAIM_MISMATCH,
         Reason.NOT_AUTHORIZED,
         Reason.NOT_ELIGIBLE,
         Reason.PATH_NOT_PERMITTED,
@@ -61,6 +63,7 @@ def test_a_verdict_takes_its_status_from_the_reason():
         pytest.param(ConfigurationError("x"), id="configuration"),
         pytest.param(PermitRejected(Reason.EXPIRED), id="permit"),
         pytest.param(KeysUnavailable("https://a.example"), id="keys"),
+        pytest.param(StoreUnavailable("x"), id="store"),
         pytest.param(RequestDenied(Verdict(Reason.EXPIRED, "x")), id="denied"),
         pytest.param(RecordNotWritten("x"), id="record"),
     ],

@@ -13,6 +13,7 @@ from starlette._utils import get_route_path
 
 from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Verdict
 from litellm_plugin.permit import check_body
+from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
@@ -110,14 +111,15 @@ class Admission:
             raise Refused(
                 Verdict(
                     Reason.PATH_NOT_PERMITTED,
-                    "This path is not open behind the permit router; see its documentation for the paths that are.",
+                    "This path is not open behind the permit router; docs/enforcement.md lists the paths that are.",
                 )
             )
         received_s = self._runtime.clock.monotonic()
         policy = self._policy()
+        _check_content_type(scope)
         permit = self._verify(scope, policy)
         verified_s = self._runtime.clock.monotonic()
-        receive = await self._bind(scope, receive, permit, policy)
+        receive = await self._bind(receive, permit, policy)
         bound_s = self._runtime.clock.monotonic()
         state = Permitted(
             policy=policy,
@@ -157,14 +159,16 @@ class Admission:
                 )
             ) from unavailable
 
-    async def _bind(self, scope: Scope, receive: Receive, permit: Permit, policy: PolicySnapshot) -> Receive:
+    @staticmethod
+    async def _bind(receive: Receive, permit: Permit, policy: PolicySnapshot) -> Receive:
         """Holds the raw body against the permit; a body that was read is handed on as it came."""
         required = policy.permit.binding == "body"
-        if scope["type"] != "http" or not (required or permit.body_sha256):
+        if not (required or permit.body_sha256):
             return receive
         try:
             body = await _read_body(receive, policy.permit.max_body_bytes)
             check_body(permit, hashlib.sha256(body).hexdigest(), required=required)
+            _check_json(body)
         except PermitRejected as rejected:
             raise Refused(_rejected(rejected), permit) from rejected
         except Refused as refused:
@@ -240,6 +244,38 @@ def _is_health(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == HEALTH_PATH
 
 
+def _check_content_type(scope: Scope) -> None:
+    """Makes sure that the bytes mean what the gateway read: the header that says so is not bound.
+
+    Raises:
+        Refused: The body is not declared as plain JSON; LiteLLM would read other text out of a form.
+    """
+    declared = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
+    encoded = [value for name, value in scope["headers"] if name.lower() == b"content-encoding"]
+    kind, _, parameters = (declared[0] if declared else b"").lower().partition(b";")
+    charset = parameters.replace(b" ", b"").replace(b'"', b"")
+    if len(declared) != 1 or kind.strip() != b"application/json" or charset not in {b"", b"charset=utf-8"}:
+        raise Refused(Verdict(Reason.BODY_INVALID, "The content type application/json is expected."))
+    if any(value.strip().lower() != b"identity" for value in encoded):
+        raise Refused(Verdict(Reason.BODY_INVALID, "A body without content encoding is expected."))
+
+
+def _check_json(body: bytes) -> None:
+    """Makes sure that the bytes have one meaning: of two equal names LiteLLM would take the last.
+
+    Raises:
+        Refused: The body is not one JSON object, RFC 8259 §4.
+    """
+    try:
+        document = parse_strict_json(body)
+    except StrictJsonError as error:
+        raise Refused(
+            Verdict(Reason.BODY_INVALID, f"A JSON object is expected in the body: {error}.")
+        ) from error
+    if not isinstance(document, dict):
+        raise Refused(Verdict(Reason.BODY_INVALID, "A JSON object is expected in the body."))
+
+
 def _may_pass(name: bytes) -> bool:
     return not name.startswith(b"x-litellm-") or name in _LITELLM_HEADERS
 
@@ -269,6 +305,8 @@ def _permit_text(scope: Scope, header: str) -> str:
 
 
 def _rejected(rejected: PermitRejected) -> Verdict:
+    if rejected.reason is Reason.INTERNAL_ERROR:
+        return Verdict(rejected.reason, "The permit router failed; nothing was sent to a provider.")
     detail = f" ({rejected.detail})" if rejected.detail else ""
     return Verdict(
         rejected.reason,

@@ -10,7 +10,7 @@ from litellm_plugin.proxy import denial
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
-    from litellm_plugin.proxy.context import Permitted
+    from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.runtime import Runtime
 
 HEADER_NAMES: Final = (
@@ -20,8 +20,10 @@ HEADER_NAMES: Final = (
     "x-permit-rule",
     "x-permit-reason",
 )
+_MODEL_ID_HEADER: Final = b"x-litellm-model-id"
 _PREFIX: Final = b"x-permit-"
-_FIRST_ERROR_STATUS: Final = 400
+# A redirect that a provider answered is no answer either.
+_FIRST_ERROR_STATUS: Final = 300
 
 
 class Answer:
@@ -36,6 +38,7 @@ class Answer:
         self._state = state
         self._send = send
         self._runtime = runtime
+        self._attempt: Attempt | None = None
         self._is_replaced = False
         self.started = False
         self.completed = False
@@ -49,9 +52,11 @@ class Answer:
                 await self.deny(self._state.verdict)
                 return
             self.started = True
-            if message["status"] >= _FIRST_ERROR_STATUS and not self._state.groups:
+            if message["status"] >= _FIRST_ERROR_STATUS and not self._state.attempts:
                 self._refused(message["status"])
-            message = {**message, "headers": [*_without_ours(message.get("headers", [])), *self._headers()]}
+            lines = list(message.get("headers", []))
+            self._attempt = self._answering(lines)
+            message = {**message, "headers": [*_without_ours(lines), *self._headers()]}
         elif message["type"] == "http.response.body":
             self._state.response_started = self._state.response_started or bool(message.get("body"))
             self.completed = not message.get("more_body", False)
@@ -74,6 +79,13 @@ class Answer:
         ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
         await denial.send_http(self._send, verdict, payload, [*lines, *ours])
 
+    def _answering(self, lines: denial.Headers) -> Attempt | None:
+        """The attempt that LiteLLM says this answer is from; a request may make side calls beside it."""
+        names = dict(lines)
+        answering = names.get(_MODEL_ID_HEADER, b"").decode("latin-1")
+        found = (a for a in reversed(self._state.attempts) if a.candidate.deployment_id == answering)
+        return next(found, None)
+
     def _refused(self, status: int) -> None:
         """Records that LiteLLM ended the request by itself, before there was anything to decide."""
         verdict = Verdict(
@@ -83,7 +95,7 @@ class Answer:
 
     def _headers(self, decision_id: str | None = None, reason: str | None = None) -> denial.Headers:
         state = self._state
-        attempt = state.current
+        attempt = self._attempt or state.current
         values = dict.fromkeys(HEADER_NAMES, "")
         values["x-permit-request-id"] = state.permit.request_id
         if attempt is not None:

@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from fastapi import HTTPException
+
 if TYPE_CHECKING:
     from starlette.types import Send
 
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 _DEFAULT_RETRY_AFTER_S: Final = 1.0
 _MAXIMUM_RETRY_AFTER_S: Final = 60.0
 _MESSAGES_TEMPLATE: Final = "/v1/messages"
+
+
+class Denial(HTTPException):
+    """How a hook ends a request: LiteLLM neither retries this class nor falls back from it.
+
+    A class of its own, so that LiteLLM's failure callbacks do not take it for a provider's failure.
+    """
+
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 

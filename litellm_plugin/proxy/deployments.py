@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 import litellm
 from litellm.litellm_core_utils.get_llm_provider_logic import get_llm_provider
 
+from litellm_plugin.proxy.fields import DESTINATION
 from litellm_plugin.routing.candidates import Candidate, Prices
 from litellm_plugin.routing.facts import Capability
 
-# Everything of a call that says where it goes and with whose account. What is not among them LiteLLM
-# reads from the deployment; `litellm_credential_name` and prompt management are resolved after our hook.
-_DESTINATION: Final = (
-    "api_base",
-    "base_url",
-    "api_key",
-    "api_version",
-    "organization",
-    "region_name",
-    "litellm_credential_name",
-    "prompt_id",
-    "aws_region_name",
-    "aws_bedrock_runtime_endpoint",
-    "aws_access_key_id",
-    "aws_role_name",
-    "aws_profile_name",
-    "vertex_project",
-    "vertex_location",
-    "vertex_credentials",
-    "azure_ad_token",
-    "tenant_id",
-    "client_id",
-    "watsonx_region_name",
-    "extra_headers",
-)
+_READ_LIMIT: Final = 10_000
 
 
 class Deployments:
-    """Reads LiteLLM's router anew at each call, since LiteLLM may replace or change it at any time."""
+    """Reads LiteLLM's router anew at each call, since LiteLLM may replace or change it at any time.
+
+    What was read of a deployment is kept as long as LiteLLM's own objects for it stay the same.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[object, object, object, Candidate]] = {}
 
     def router(self) -> Any | None:
         """LiteLLM's router; None until its configuration was loaded."""
@@ -50,7 +34,7 @@ class Deployments:
 
     def of_group(self, group: str) -> tuple[Candidate, ...]:
         """All deployments of a model group, or the one deployment of that id; empty when there is neither."""
-        return tuple(candidate(entry) for entry in self._entries(group))
+        return tuple(self._candidate(entry) for entry in self._entries(group))
 
     def with_health(self, group: str, offered: Iterable[Mapping[str, Any]]) -> tuple[Candidate, ...]:
         """The whole group, each marked by whether LiteLLM offers it now.
@@ -61,7 +45,10 @@ class Deployments:
         available = {deployment_id(entry): entry for entry in offered}
         whole = {deployment_id(entry): entry for entry in self._entries(group)}
         entries = {**whole, **available}
-        return tuple(candidate(entry, is_available=name in available) for name, entry in entries.items())
+        read = ((name, self._candidate(entry)) for name, entry in entries.items())
+        return tuple(
+            found if name in available else replace(found, is_available=False) for name, found in read
+        )
 
     def single(self, wanted_id: str) -> tuple[Candidate, ...]:
         """The deployment of this id as the only candidate; empty when LiteLLM has none."""
@@ -73,6 +60,18 @@ class Deployments:
         router = self.router()
         found = router.get_deployment(model_id=wanted_id) if router is not None and wanted_id else None
         return found.model_dump(exclude_none=True) if found is not None else None
+
+    def _candidate(self, entry: Mapping[str, Any]) -> Candidate:
+        name = deployment_id(entry)
+        sources = (entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost)
+        known = self._read.get(name)
+        if known is not None and all(a is b for a, b in zip(known[:3], sources, strict=True)):
+            return known[3]
+        if len(self._read) >= _READ_LIMIT:
+            self._read.clear()
+        found = candidate(entry)
+        self._read[name] = (*sources, found)
+        return found
 
     def _entries(self, group: str) -> list[Mapping[str, Any]]:
         router = self.router()
@@ -97,7 +96,7 @@ def endpoint_name(entry: Mapping[str, Any]) -> str:
     return str(info.get("endpoint") or info.get("id") or "")
 
 
-def candidate(entry: Mapping[str, Any], *, is_available: bool = True) -> Candidate:
+def candidate(entry: Mapping[str, Any]) -> Candidate:
     """Reads one deployment: declared facts first, then LiteLLM's cost map."""
     info: Mapping[str, Any] = entry.get("model_info") or {}
     params: Mapping[str, Any] = entry.get("litellm_params") or {}
@@ -113,7 +112,6 @@ def candidate(entry: Mapping[str, Any], *, is_available: bool = True) -> Candida
         prices=_prices(info, params, known),
         region=_text(info.get("region")),
         tier=_text(info.get("quality_tier")),
-        is_available=is_available,
     )
 
 
@@ -167,8 +165,11 @@ def _capabilities(info: Mapping[str, Any], known: Mapping[str, Any]) -> frozense
 
 
 def _names(value: object) -> frozenset[str] | None:
-    if not isinstance(value, list | tuple | set | frozenset):
+    """Declared names; None when nothing is declared. What is no list declares nothing that could be allowed."""
+    if value is None:
         return None
+    if not isinstance(value, list | tuple | set | frozenset):
+        return frozenset()
     return frozenset(str(entry) for entry in value)
 
 
@@ -188,7 +189,7 @@ def mismatch(call: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
         entry: The configured deployment.
     """
     params: Mapping[str, Any] = entry.get("litellm_params") or {}
-    for name in _DESTINATION:
+    for name in DESTINATION:
         if _plain(call.get(name)) != _plain(params.get(name)):
             return name
     if not _same_model(call, params):
@@ -223,5 +224,6 @@ def _provider(model: str, custom_llm_provider: str | None) -> tuple[str, str]:
     try:
         bare, provider, _, _ = get_llm_provider(model=model, custom_llm_provider=custom_llm_provider)
     except Exception:  # noqa: BLE001 - LiteLLM raises many kinds here; a model it cannot place matches nothing
-        return model, f"unknown:{custom_llm_provider}"
-    return str(bare).removeprefix(f"{provider}/"), str(provider)
+        return model, f"unknown:{model}:{custom_llm_provider}"
+    # LiteLLM's own mark for a model that answers chats through the Responses API.
+    return str(bare).removeprefix(f"{provider}/").removeprefix("responses/"), str(provider)

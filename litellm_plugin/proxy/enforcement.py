@@ -51,7 +51,6 @@ class Enforcement:
         Raises:
             RequestDenied: The body cannot be served, or nothing here is authorized for it.
         """
-        started_s = self._runtime.clock.monotonic()
         state = self.permitted()
         refused = fields.refusal(data, state.call_type)
         if refused is not None:
@@ -60,10 +59,9 @@ class Enforcement:
         state.call_id = _text(data.get("litellm_call_id"))
         group = str(data.get("model") or "")
         state.facts = request_facts(state.call_type, group, data)
-        data["litellm_trace_id"] = state.permit.request_id
+        data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
         data["num_retries"] = self._attempts(state, group) - 1
         _tell_loggers(data, state)
-        state.timings_ms["prepare"] = (self._runtime.clock.monotonic() - started_s) * 1000
 
     def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:
         """Gives the id of the one deployment that the next attempt calls.
@@ -182,7 +180,7 @@ class Enforcement:
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
-        if decision.verdict is not None and state.attempts:
+        if decision.verdict is not None and any(each.decision.plan for each in state.groups.values()):
             # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
             decision = replace(decision, verdict=unserved(state))
         routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
@@ -268,7 +266,8 @@ def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
         told["decision_id"] = routed.decision_id
         told["rule"] = routed.decision.rule.name
         told["plan"] = [candidate.endpoint for candidate in routed.decision.plan]
-    slot["spend_logs_metadata"] = {**(slot.get("spend_logs_metadata") or {}), "permit_router": told}
+    own = slot.get("spend_logs_metadata")
+    slot["spend_logs_metadata"] = {**(own if isinstance(own, dict) else {}), "permit_router": told}
 
 
 def _facts(state: Permitted) -> RequestFacts:

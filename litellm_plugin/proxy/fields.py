@@ -117,9 +117,7 @@ _RESPONSES: Final = frozenset(
 _MESSAGES: Final = frozenset(
     [
         "cache_control",
-        "container",
         "context_management",
-        "inference_geo",
         "max_tokens",
         "messages",
         "metadata",
@@ -142,6 +140,26 @@ _MESSAGES: Final = frozenset(
 _SAMPLING: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
 _THINKING: Final = frozenset({"thinking"})
 
+PUBLISHED_CONTENT: Final = frozenset(
+    [
+        "messages",
+        "prompt",
+        "input",
+        "system",
+        "instructions",
+        "tools",
+        "functions",
+        "suffix",
+        "documents",
+        "contents",
+        "file",
+        "image",
+        "audio",
+        "prediction",
+    ]
+)
+"""Fields in which a call may carry what somebody wrote."""
+
 PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
     {
         CallType.CHAT: _CHAT | _SAMPLING | _THINKING,
@@ -154,7 +172,14 @@ PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
 
 # What LiteLLM itself puts into the object before its pre-call hooks run; it overwrites a caller's value.
 _LITELLM_OWN: Final = frozenset(
-    {"proxy_server_request", "secret_fields", "litellm_call_id", "litellm_logging_obj", "litellm_trace_id"}
+    {
+        "proxy_server_request",
+        "secret_fields",
+        "litellm_call_id",
+        "litellm_logging_obj",
+        "litellm_trace_id",
+        "litellm_session_id",
+    }
 )
 _SLOT: Final[Mapping[CallType, str]] = MappingProxyType(
     {
@@ -193,25 +218,59 @@ _METADATA_VALUE_LIMIT: Final = 512
 
 # Work that goes on without a request, or context that lives at an endpoint this permit may not name.
 _REFUSED: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
-    {CallType.RESPONSES: ("background", "previous_response_id", "conversation", "prompt")}
+    {
+        CallType.RESPONSES: ("background", "previous_response_id", "conversation", "prompt"),
+        CallType.MESSAGES: ("container", "inference_geo"),
+    }
 )
 # Tools for which LiteLLM sends the prompt elsewhere itself.
-_REFUSED_TOOLS: Final = frozenset({"mcp", "file_search"})
+_REFUSED_TOOLS: Final = frozenset({"mcp", "mcp_toolset", "file_search"})
 
-CONTROL_FIELDS: Final = frozenset(
+DESTINATION: Final = (
+    "api_base",
+    "base_url",
+    "api_key",
+    "api_version",
+    "organization",
+    "region_name",
+    "litellm_credential_name",
+    "prompt_id",
+    "use_litellm_proxy",
+    "aws_region_name",
+    "aws_bedrock_runtime_endpoint",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_session_name",
+    "aws_role_name",
+    "aws_profile_name",
+    "aws_web_identity_token",
+    "aws_sts_endpoint",
+    "aws_external_id",
+    "sagemaker_base_url",
+    "vertex_project",
+    "vertex_location",
+    "vertex_credentials",
+    "azure_ad_token",
+    "azure_username",
+    "azure_password",
+    "azure_scope",
+    "tenant_id",
+    "client_id",
+    "client_secret",
+    "watsonx_region_name",
+    "proxy",
+    "extra_headers",
+    "extra_body",
+    "extra_query",
+    "default_headers",
+)
+"""What of a call says where it goes and with whose account; the final check compares each with the deployment."""
+
+CONTROL_FIELDS: Final = frozenset(DESTINATION) | frozenset(
     [
-        "api_base",
-        "base_url",
-        "api_key",
-        "api_version",
         "custom_llm_provider",
-        "litellm_credential_name",
-        "organization",
-        "extra_headers",
-        "extra_body",
-        "extra_query",
         "headers",
-        "default_headers",
         "client",
         "model_list",
         "user_config",
@@ -245,15 +304,10 @@ CONTROL_FIELDS: Final = frozenset(
         "mock_response",
         "mock_tool_calls",
         "mock_testing_fallbacks",
-        "prompt_id",
         "prompt_variables",
         "prompt_label",
         "prompt_version",
         "vector_store_ids",
-        "region_name",
-        "aws_region_name",
-        "vertex_location",
-        "vertex_project",
         "callbacks",
         "success_callback",
         "failure_callback",
@@ -316,7 +370,43 @@ def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
             Reason.BODY_INVALID,
             f"Tools of type {refused[0]!r} send the prompt to places that no permit names; use function tools.",
         )
+    misshapen = _misshapen(data, call_type)
+    return Verdict(Reason.BODY_INVALID, misshapen) if misshapen else None
+
+
+def _misshapen(data: Mapping[str, Any], call_type: CallType) -> str | None:
+    """Says what of a body has no published shape; LiteLLM would take it for a provider's failure."""
+    if call_type in {CallType.CHAT, CallType.MESSAGES}:
+        messages = data.get("messages")
+        if not isinstance(messages, list) or not all(_is_message(each) for each in messages):
+            return "The field 'messages' must be a list of objects whose content is text or a list of parts."
+    if call_type is CallType.RESPONSES and _refers_to_stored(data):
+        return "Items and containers that are stored at a provider cannot be referred to; send the whole context."
+    for name, kind in (
+        ("response_format", Mapping),
+        ("tools", list),
+        ("metadata", Mapping),
+        ("stream_options", Mapping),
+    ):
+        if data.get(name) is not None and not isinstance(data[name], kind):
+            return f"The field {name!r} must be {'a list' if kind is list else 'an object'}."
     return None
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, Mapping) and isinstance(message.get("content"), str | list | None)
+
+
+def _refers_to_stored(data: Mapping[str, Any]) -> bool:
+    items = data.get("input")
+    tools = data.get("tools")
+    return any(
+        isinstance(item, Mapping) and item.get("type") == "item_reference"
+        for item in (items if isinstance(items, list) else ())
+    ) or any(
+        isinstance(tool, Mapping) and isinstance(tool.get("container"), str)
+        for tool in (tools if isinstance(tools, list) else ())
+    )
 
 
 def _cache_bypass(asked: object) -> dict[str, bool]:

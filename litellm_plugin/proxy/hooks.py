@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastapi import HTTPException
 from litellm.constants import DEFAULT_HEALTH_CHECK_PROMPT
 from litellm.integrations.custom_logger import CustomLogger
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.context import Permitted, current_state
+from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name
 from litellm_plugin.proxy.enforcement import Enforcement
+from litellm_plugin.proxy.fields import PUBLISHED_CONTENT
 from litellm_plugin.proxy.outcomes import Outcomes
 
 if TYPE_CHECKING:
@@ -94,14 +95,16 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
     ) -> None:
         """Records a failed attempt."""
         if self._outcomes is not None:
-            self._outcomes.failed(deployment_id(request_data), exception)
+            with self._outcomes.guarded():
+                self._outcomes.failed(deployment_id(request_data), exception)
 
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         """Records a successful attempt, with LiteLLM's own figures."""
         if self._outcomes is not None:
-            self._outcomes.succeeded(kwargs, start_time, end_time)
+            with self._outcomes.guarded():
+                self._outcomes.succeeded(kwargs, start_time, end_time)
 
     async def async_log_failure_event(
         self,
@@ -112,7 +115,8 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
     ) -> None:
         """Records a stream that broke; failures before the first byte were recorded already."""
         if self._outcomes is not None:
-            self._outcomes.broken(kwargs)
+            with self._outcomes.guarded():
+                self._outcomes.broken(kwargs)
 
     def _end(self, error: Exception) -> NoReturn:
         """Ends the request: the verdict goes into the state, and LiteLLM gets the one class it never retries."""
@@ -128,21 +132,11 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         if isinstance(state, Permitted):
             state.end(verdict)
         detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
-        raise HTTPException(status_code=403, detail=detail) from error
+        raise Denial(status_code=403, detail=detail) from error
 
 
 _PROBE_TAG = "litellm-internal-health-check"
-_CONTENT_FIELDS = (
-    "prompt",
-    "input",
-    "query",
-    "documents",
-    "system",
-    "instructions",
-    "contents",
-    "file",
-    "tools",
-)
+_OTHER_CONTENT = PUBLISHED_CONTENT - {"messages", "prompt", "input"}
 # litellm/proxy/health_check.py and main.ahealth_check; the environment may set the default one.
 _PROBE_TEXTS = frozenset({"Hey how's it going?", "What's 1 + 1?", "test"})
 
@@ -164,10 +158,10 @@ def _is_constant(text: str) -> bool:
 def _texts(kwargs: dict[str, Any]) -> Iterator[object]:
     """Everything that a call would send as content; what is not plain text comes as it is."""
     for message in kwargs.get("messages") or ():
-        yield message.get("content") if isinstance(message, dict) else message
-    for name in _CONTENT_FIELDS:
-        value = kwargs.get(name)
-        if isinstance(value, list | tuple):
-            yield from value
-        elif value is not None:
-            yield value
+        is_plain = isinstance(message, dict) and set(message) <= {"role", "content"}
+        yield message["content"] if is_plain and "content" in message else message
+    for name, value in kwargs.items():
+        if name in ("prompt", "input", "query"):
+            yield from value if isinstance(value, list | tuple) else (value,)
+        elif name in _OTHER_CONTENT and value:
+            yield {name: value}

@@ -6,19 +6,21 @@ for each attempt; successes come from the success event, which has usage, price 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import litellm
 
 from litellm_plugin.proxy.context import Permitted, current_state
+from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
 from litellm_plugin.proxy.enforcement import unserved
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from litellm_plugin.proxy.context import Attempt
@@ -35,18 +37,29 @@ class Outcomes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         runtime.abandon = self.abandon
+        self._logged: set[type[Exception]] = set()
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Telemetry fails open: what nobody foresaw here is logged once per type and ends no request."""
+        try:
+            yield
+        except Exception as error:  # the guard that the docstring names
+            if type(error) not in self._logged:
+                self._logged.add(type(error))
+                self._runtime.log.exception("An attempt's outcome was not recorded")
 
     def failed(self, failed_id: str, exception: Exception) -> None:
         """Closes an attempt that ended with an exception before its answer began."""
         state = current_state()
         attempt = state.open_attempt(failed_id) if isinstance(state, Permitted) else None
-        if not isinstance(state, Permitted) or attempt is None:
+        if not isinstance(state, Permitted) or attempt is None or isinstance(exception, Denial):
             return
         status = classify(exception)
         is_final = not status.is_retryable or not state.may_continue
         if status.is_retryable:
-            state.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
             state.end(unserved(state))
+            state.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
         http_status = getattr(exception, "status_code", None)
         self._close(
             state,
@@ -87,6 +100,8 @@ class Outcomes:
         state = current_state()
         exception = kwargs.get("exception")
         if not isinstance(state, Permitted) or not isinstance(exception, Exception):
+            return
+        if isinstance(exception, Denial):
             return
         attempt = state.open_attempt(_model_id(kwargs))
         if attempt is None:
@@ -134,28 +149,44 @@ class Outcomes:
         )
 
 
+_STATUS_CLASSES: Final = {
+    401: AttemptStatus.PROVIDER_AUTH,
+    403: AttemptStatus.PROVIDER_AUTH,
+    # On the governed paths: the account is not paid, the model is not there.
+    402: AttemptStatus.MISCONFIGURED,
+    404: AttemptStatus.MISCONFIGURED,
+    408: AttemptStatus.TIMEOUT,
+    504: AttemptStatus.TIMEOUT,
+    # LiteLLM tries these again, RFC 9110 §15.5.10 and RFC 8470 §5.2.
+    409: AttemptStatus.SERVER_ERROR,
+    425: AttemptStatus.SERVER_ERROR,
+    429: AttemptStatus.RATE_LIMITED,
+}
+
+
 def classify(exception: BaseException) -> AttemptStatus:
     """Puts an exception of LiteLLM into one of the classes that health and retries tell apart."""
-    status = getattr(exception, "status_code", None)
-    if isinstance(exception, litellm.Timeout | httpx.TimeoutException | TimeoutError) or status in {408, 504}:
+    if isinstance(exception, litellm.Timeout | httpx.TimeoutException | TimeoutError):
         return AttemptStatus.TIMEOUT
     if isinstance(exception, litellm.APIConnectionError | httpx.TransportError | ConnectionError):
         return AttemptStatus.CONNECTION_ERROR
+    status = getattr(exception, "status_code", None)
     if not isinstance(status, int):
         return AttemptStatus.SERVER_ERROR
-    if status == 429:  # noqa: PLR2004 - RFC 6585 §4
-        return AttemptStatus.RATE_LIMITED
-    if status in {401, 403}:
-        return AttemptStatus.PROVIDER_AUTH
+    if status in _STATUS_CLASSES:
+        return _STATUS_CLASSES[status]
+    # RFC 9110 §15.4: nobody follows a provider's redirect here, and it is no fault of the caller.
+    if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110 §15.4
+        return AttemptStatus.MISCONFIGURED
     return AttemptStatus.CLIENT_ERROR if 400 <= status < 500 else AttemptStatus.SERVER_ERROR  # noqa: PLR2004 - RFC 9110 §15
 
 
 def _retry_after_s(exception: BaseException, now: float) -> float | None:
     """What the provider asked for: seconds or a date, RFC 9110 §10.2.3; None when it asked for nothing readable."""
     response = getattr(exception, "response", None)
-    headers: Any = (
-        getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None) or {}
-    )
+    headers = getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None)
+    if not isinstance(headers, Mapping):
+        return None
     value = headers.get("retry-after")
     if not isinstance(value, str):
         return None

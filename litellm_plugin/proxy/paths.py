@@ -68,6 +68,7 @@ ADMINISTRATIVE: Final = frozenset(
 """Routes that carry no prompt: LiteLLM's own authentication holds, and no model may be called."""
 
 _CACHE_SIZE: Final = 1024
+_CACHED_PATH_CHARS: Final = 256
 
 
 class PathKind(enum.StrEnum):
@@ -152,6 +153,8 @@ class RouteTable:
         )
 
     def _remember(self, key: tuple[str, str], route: Route) -> Route:
+        if len(key[1]) > _CACHED_PATH_CHARS:
+            return route
         self._cache[key] = route
         if len(self._cache) > _CACHE_SIZE:
             self._cache.popitem(last=False)

@@ -14,6 +14,7 @@ from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.answer import HEADER_NAMES
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
 from litellm_plugin.settings import Flags, check_endpoints, load_policy
@@ -46,6 +47,15 @@ def build() -> PermitRouter:
         _make_inert()
         install(proxy_server.app, _runtime)
         return PermitRouter(None)
+    try:
+        return _build(flags)
+    except ConfigurationError as error:
+        # Once by itself: LiteLLM prints it again under some hundred lines of traceback.
+        _runtime.log.critical("The permit router refuses to start: %s", error)
+        raise
+
+
+def _build(flags: Flags) -> PermitRouter:
     config = proxy_server.proxy_config.get_config_state()
     settings = config.get("litellm_settings") or {}
     base = _config_folder()
@@ -75,6 +85,8 @@ def install(app: Any, runtime: Runtime) -> None:
         return
     outer.app = Admission(outer.app, app.router, runtime)
     _expose_headers(app)
+    if not runtime.is_inert:
+        forbid_redirects()
 
 
 def missing_parts(router: PermitRouter) -> list[str]:

@@ -6,8 +6,6 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from starlette._utils import get_route_path
-
 from litellm_plugin.errors import Reason, RecordNotWritten, RequestDenied, Verdict
 from litellm_plugin.records import PermitFacts, RequestIds, attempt_record, decision_record
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.attempts import AttemptStatus
 
 _MODE = "enforce"
+_REFUSALS_PER_SECOND = 100
 
 
 class Recorder:
@@ -40,6 +39,14 @@ class Recorder:
         self._instance = instance
         self._config_hash = config_hash
         self._clock = clock
+        self._window_s = clock.monotonic()
+        self._in_window = 0
+        self.unrecorded = 0
+
+    @property
+    def lost(self) -> int:
+        """How many records the log could not take."""
+        return self._log.lost
 
     def decision(self, state: Permitted, decision: Decision) -> str:
         """Records a decision before anything is sent, and gives its id.
@@ -85,15 +92,21 @@ class Recorder:
         return decision_id
 
     def refusal(self, scope: Scope, route: Route | None, verdict: Verdict, permit: Permit | None) -> str:
-        """Records a request that ended in admission, and gives the record's id."""
+        """Records a request that ended in admission, and gives the record's id.
+
+        Anybody can be refused any number of times: past a rate, refusals without a permit are only counted.
+        """
         decision_id = str(uuid.uuid4())
+        if permit is None and not self._has_room():
+            self.unrecorded += 1
+            return decision_id
         record = decision_record(
             time=self._time(),
             ids=RequestIds(decision_id=decision_id, request_id=permit.request_id if permit else None),
             instance=self._instance,
             config_hash=self._config_hash,
             mode=_MODE,
-            path=(route.template if route and route.template else None) or get_route_path(scope),
+            path=route.template if route and route.template else "(no such route)",
             method=route.method if route else str(scope.get("method", "WEBSOCKET")),
             decision=None,
             verdict=verdict,
@@ -110,6 +123,13 @@ class Recorder:
         except RequestDenied:  # The request is refused in any case; the log's state is reported by itself.
             return decision_id
         return decision_id
+
+    def _has_room(self) -> bool:
+        now_s = self._clock.monotonic()
+        if now_s - self._window_s >= 1.0:
+            self._window_s, self._in_window = now_s, 0
+        self._in_window += 1
+        return self._in_window <= _REFUSALS_PER_SECOND
 
     def attempt(
         self,

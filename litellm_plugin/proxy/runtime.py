@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _PERIOD_S: Final = 1.0
 # How long LiteLLM may take to tell the end of an attempt after its request ended: its log events queue.
 _REPORT_WAIT_S: Final = 30.0
+_DEPLOYMENT_ROUNDS: Final = 30
 _PENDING_LIMIT: Final = 10_000
 
 
@@ -82,13 +83,16 @@ class Runtime:
         self.is_inert = False
         self.expected_deployments: tuple[str, ...] = ()
         self.abandon: Callable[[Permitted], None] = _nothing
+        self._told: list[Fault] = []
+        self._missing_deployments = 0
+        self._rounds = 0
         self._presence: Callable[[], list[str]] = list
         self._sources: tuple[KeySource, ...] = ()
         self._verifier: PermitVerifier | None = None
         # Before a policy is loaded there is no log to write to.
         self.recorder = self._new_recorder(NullDecisionLog(), "")
         self._task: asyncio.Task[None] | None = None
-        self._pending: deque[tuple[float, Permitted]] = deque(maxlen=_PENDING_LIMIT)
+        self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
     def verifier(self) -> PermitVerifier:
@@ -158,15 +162,24 @@ class Runtime:
             faults.append(Fault(Reason.KEYS_UNAVAILABLE, "no issuer's keys are loaded"))
         return faults
 
-    def warnings(self) -> list[str]:
-        """What is wrong without being unsafe: deployments that LiteLLM left out of its router."""
-        if self.deployments.router() is None:
-            return []
-        return [
-            f"LiteLLM holds no deployment {name!r}; its log at start says why"
-            for name in self.expected_deployments
-            if self.deployments.configured(name) is None
-        ]
+    def tell(self, faults: list[Fault]) -> None:
+        """Logs why requests are refused, once per change."""
+        if faults != self._told:
+            self._told = faults
+            for fault in faults:
+                self.log.error("Requests are refused (%s): %s", fault.reason, fault.message)
+
+    def _look_for_deployments(self) -> None:
+        """Counts what LiteLLM left out of its router: it logs a deployment that it cannot read, and goes on."""
+        router = self.deployments.router()
+        if router is None:
+            return
+        missing = [name for name in self.expected_deployments if router.get_deployment(model_id=name) is None]
+        if len(missing) != self._missing_deployments:
+            self._missing_deployments = len(missing)
+            self.log.error(
+                "LiteLLM holds no deployment %s; its log at start says why", ", ".join(missing) or "less"
+            )
 
     def health(self) -> dict[str, object]:
         """The body of the health answer: names no key, no address and no tenant."""
@@ -180,7 +193,9 @@ class Runtime:
             "version": __version__,
             "mode": "enforce",
             "faults": [{"reason": str(fault.reason), "message": fault.message} for fault in faults],
-            "warnings": self.warnings(),
+            "missing_deployments": self._missing_deployments,
+            "records_lost": self.recorder.lost,
+            "refusals_not_recorded": self.recorder.unrecorded,
             "config_hash": self.policy.config_hash if self.policy else None,
             "jwks_age_seconds": [None if age is None else round(age, 1) for age in ages],
             "no_context_calls": self.no_context_calls,
@@ -202,6 +217,8 @@ class Runtime:
             return
         if answered:
             self._pending.append((self.clock.monotonic() + _REPORT_WAIT_S, state))
+            if len(self._pending) > _PENDING_LIMIT:
+                self.abandon(self._pending.popleft()[1])
         else:
             self.abandon(state)
 
@@ -217,9 +234,10 @@ class Runtime:
     async def synchronise_once(self) -> None:
         """One round of the background task."""
         now_s = self.clock.monotonic()
-        for source in self._sources:
-            if source.is_due(now_s):
-                await source.refresh(now_s)
+        await asyncio.gather(*(source.refresh(now_s) for source in self._sources if source.is_due(now_s)))
+        if self._rounds % _DEPLOYMENT_ROUNDS == 0:
+            self._look_for_deployments()
+        self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:
             self.abandon(self._pending.popleft()[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 # Strategies whose selection is asynchronous; the others pick without asking our hook.
 _ASYNC_STRATEGIES: Final = frozenset(
     {"simple-shuffle", "least-busy", "latency-based-routing", "cost-based-routing", "usage-based-routing-v2"}
+)
+
+
+# What this plugin reads of `model_info`.
+_FACTS: Final = (
+    "endpoint",
+    "attributes",
+    "clearances",
+    "latency_classes",
+    "capabilities",
+    "region",
+    "quality_tier",
+    "max_input_tokens",
 )
 
 
@@ -100,7 +114,20 @@ def _deployments(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[
         params = entry.get("litellm_params") or {}
         if params.get("configurable_clientside_auth_params"):
             yield f"{where}: configurable_clientside_auth_params lets a caller name host and key; remove it"
+        if params.get("silent_model"):
+            yield f"{where}: litellm_params.silent_model sends each prompt to a second model; remove it"
+        yield from _misspelt(where, info)
         yield from _facts(where, info, policy)
+
+
+def _misspelt(where: str, info: Mapping[str, Any]) -> Iterator[str]:
+    """Finds keys that are almost ours: `clearences` would be ignored, and with it the restriction."""
+    for key in info:
+        if key in _FACTS:
+            continue
+        nearest = difflib.get_close_matches(str(key), _FACTS, n=1, cutoff=0.8)
+        if nearest:
+            yield f"{where}: model_info.{key} is not known; did you mean {nearest[0]!r}?"
 
 
 def _facts(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:

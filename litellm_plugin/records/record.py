@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from litellm_plugin.routing.decision import Exclusion
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,6 +31,7 @@ TEXT_CHARS = 128
 MESSAGE_CHARS = 512
 # A caller can send any number of unknown fields; the line must not grow with them.
 DROPPED_FIELDS = 64
+OUTSIDE_CANDIDATES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +237,38 @@ def _scope(scope: RoutingScope | None) -> Record:
 
 def _choice(decision: Decision | None) -> Record:
     if decision is None:
-        return {"rule": None, "request": None, "seed": None, "candidates": [], "chosen": None, "plan": []}
+        return {
+            "rule": None,
+            "request": None,
+            "seed": None,
+            "candidates": [],
+            "candidates_omitted": 0,
+            "chosen": None,
+            "plan": [],
+        }
+    told = _told(decision.assessments)
     return {
         "rule": _rule(decision.rule),
         "request": _request(decision.facts),
         "seed": decision.seed,
-        "candidates": [_candidate(assessment) for assessment in decision.assessments],
+        "candidates": [_candidate(assessment) for assessment in told],
+        "candidates_omitted": len(decision.assessments) - len(told),
         "chosen": _chosen(decision.chosen),
         "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
     }
+
+
+def _told(assessments: Sequence[Assessment]) -> list[Assessment]:
+    """Every authorized candidate, and the first of the others: a large group must not make large lines."""
+    room = OUTSIDE_CANDIDATES
+    told = []
+    for assessment in assessments:
+        if assessment.exclusion is Exclusion.NOT_AUTHORIZED:
+            room -= 1
+            if room < 0:
+                continue
+        told.append(assessment)
+    return told
 
 
 def _chosen(candidate: Candidate | None) -> Record | None:

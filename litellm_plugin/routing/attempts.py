@@ -15,6 +15,7 @@ class AttemptStatus(enum.StrEnum):
     TIMEOUT = "timeout"
     CONNECTION_ERROR = "connection_error"
     PROVIDER_AUTH = "provider_auth"
+    MISCONFIGURED = "misconfigured"
     CLIENT_ERROR = "client_error"
     ABANDONED = "abandoned"
 

@@ -55,6 +55,9 @@ def assess(
 
 
 def _assessment(candidate: Candidate, demand: Demand, statistics: StatisticsSnapshot | None) -> Assessment:
+    if candidate.endpoint not in demand.scope.endpoints:
+        # Most candidates of a large group end here.
+        return Assessment(candidate, Exclusion.NOT_AUTHORIZED)
     exclusion, detail = _first_failure(candidate, demand)
     if exclusion is Exclusion.NOT_AUTHORIZED:
         return Assessment(candidate, exclusion, detail)

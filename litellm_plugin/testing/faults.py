@@ -30,6 +30,7 @@ class Fault:
         body: Body of `status`; None stands for the provider's own error shape.
         seconds: How long `hang` waits before the headers, or `drip` before each chunk.
         after_chunks: How many chunks `cut` lets through; never all of them.
+        location: The base URL that a redirect points to.
     """
 
     kind: FaultKind
@@ -38,6 +39,12 @@ class Fault:
     body: Mapping[str, Any] | bytes | None = None
     seconds: float = 0.0
     after_chunks: int = 0
+    location: str | None = None
+
+    @classmethod
+    def redirect(cls, to: str, code: int = 307) -> Self:
+        """Answer with a redirect that asks to repeat the request, path and body, at another base URL."""
+        return cls(FaultKind.STATUS, code=code, location=to)
 
     @classmethod
     def status(

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
@@ -65,12 +65,15 @@ class _Outgoing:
     content_type: str
     chunks: Iterable[bytes]
     retry_after: float | str | None = None
+    location: str | None = None
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         headers = [(b"content-type", self.content_type.encode())]
         if self.retry_after is not None:
             headers.append((b"retry-after", str(self.retry_after).encode()))
+        if self.location is not None:
+            headers.append((b"location", self.location.encode()))
         if isinstance(self.chunks, list):
             headers.append((b"content-length", str(sum(map(len, self.chunks))).encode()))
         return headers
@@ -210,7 +213,7 @@ class RecordingProvider:
 
     def _outgoing(self, request: RecordedRequest, fault: Fault | None) -> _Outgoing:
         if fault is not None and fault.kind is FaultKind.STATUS:
-            return _failure(request.path, fault)
+            return replace(_failure(request.path, fault), location=_next_hop(request.path, fault))
         if request.method == "GET" and request.path.endswith("/models"):
             return _whole(_openai.models(self.name))
         if request.method == "POST":
@@ -281,6 +284,10 @@ def _whole(value: Any) -> _Outgoing:
 
 def _streamed(events: Iterator[bytes]) -> _Outgoing:
     return _Outgoing(200, _SSE, events)
+
+
+def _next_hop(path: str, fault: Fault) -> str | None:
+    return None if fault.location is None else f"{fault.location}{path}"
 
 
 def _halves(body: bytes) -> list[bytes]:

@@ -181,7 +181,31 @@ def test_a_body_that_is_no_json_object_sends_nothing(fleet, call):
 
     answer = fleet.post(PATHS[call], raw, {"x-llm-permit": fleet.issuer.mint(endpoint_for(call), body=raw)})
 
-    assert 400 <= answer.status_code < 500
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "body_invalid")
+    assert fleet.calls() == {}
+
+
+@pytest.mark.parametrize("messages", [[5], "hi", [{"role": "user", "content": 5}]])
+def test_messages_of_no_published_shape_are_the_callers_fault(fleet, messages):
+    before = len(fleet.records())
+
+    answer = fleet.send("chat", ["eu-a", "eu-b", "us-a"], messages=messages)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "body_invalid")
+    assert fleet.calls() == {}
+    assert not [record for record in fleet.records()[before:] if record["type"] == "attempt"]
+
+
+def test_a_form_that_hides_other_text_in_a_bound_body_is_refused(fleet):
+    """LiteLLM reads forms; the gateway that signed these bytes read JSON."""
+    raw = b'{"model":"gpt","prompt":"innocent","user":"&model=gpt&prompt=SECRET&x="}'
+    headers = {"authorization": f"Bearer {fleet.proxy.master_key}"}
+    headers |= {"x-llm-permit": fleet.issuer.mint(["eu-a"], body=raw)}
+    headers |= {"content-type": "application/x-www-form-urlencoded"}
+
+    answer = fleet.client.post(PATHS["completions"], content=raw, headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "body_invalid")
     assert fleet.calls() == {}
 
 

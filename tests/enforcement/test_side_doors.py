@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fleet import PATHS
+from fleet import CALLS, PATHS
 
 from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
 
@@ -64,6 +64,7 @@ DOORS = [
     Door("no-log", {"no-log": True}),
     Door("mock-response", {"mock_response": "not from a provider"}),
     Door("spoofed-metadata", {"metadata": {"model_group": "claude", "deployment": "us-b-1"}}),
+    Door("spoofed-spend-metadata", {"metadata": {"spend_logs_metadata": "x"}}),
     Door("spoofed-litellm-metadata", {"litellm_metadata": {"model_group": "claude", "user_api_key": "x"}}),
     Door("spoofed-proxy-request", {"proxy_server_request": {"headers": {"x-llm-permit": "x"}}}),
     Door("organization", {"organization": "org-attacker"}),
@@ -112,6 +113,40 @@ def test_without_the_plugin_the_door_is_open(inert_fleet, evil, door):
             assert door.is_open_without_us, "LiteLLM was believed to shut this door itself"
             return
     assert not door.is_open_without_us, "20 requests and none left the set although nothing is enforced"
+
+
+class TestRedirects:
+    """A provider that answers 307 asks the client to send the prompt on; nobody does."""
+
+    def fault(self, fleet, target):
+        return Fault.redirect(fleet.urls[target])
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_a_prompt_is_not_sent_on(self, fleet, call):
+        source, target = ("claude-eu", "claude-us") if call == "messages" else ("eu-a", "us-a")
+        fleet.providers[source].always(self.fault(fleet, target))
+
+        answer = fleet.send(call, [source])
+
+        assert answer.status_code >= 400
+        assert fleet.calls() == {source: 1}
+
+    def test_the_next_endpoint_of_the_plan_is_tried(self, fleet):
+        fleet.providers["us-b"].always(self.fault(fleet, "us-a"))
+
+        answer = fleet.send("embeddings", ["us-b", "eu-a"])
+
+        assert fleet.out_of_set() == []
+        assert fleet.calls().get("us-a") is None
+        assert answer.status_code in {200, 503}
+
+    def test_without_the_plugin_the_prompt_is_sent_on(self, inert_fleet):
+        for name in ("eu-b", "us-a", "us-b"):
+            inert_fleet.providers[name].always(self.fault(inert_fleet, "eu-a"))
+        for _ in range(10):
+            inert_fleet.send("chat", ["eu-b", "us-a", "us-b"])
+        assert "eu-a" in inert_fleet.calls()
+        assert "answer from" in inert_fleet.send("chat", ["eu-a"]).text
 
 
 def test_a_deployment_id_inside_the_set_is_served(fleet):

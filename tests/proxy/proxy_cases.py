@@ -113,8 +113,18 @@ class Exchange:
         return json.loads(self.body)["error"]
 
 
-def http_scope(method="POST", path="/v1/chat/completions", *, headers=(), query=b"", root_path=""):
+def http_scope(
+    method="POST",
+    path="/v1/chat/completions",
+    *,
+    headers=(),
+    query=b"",
+    root_path="",
+    kind="application/json",
+):
     lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    if method == "POST" and kind:
+        lines.append((b"content-type", kind.encode()))
     return {
         "type": "http",
         "method": method,

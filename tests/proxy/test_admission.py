@@ -148,12 +148,52 @@ class TestAdmitted:
     async def test_an_authorization_header_may_hold_the_permit(self, bare, inner):
         worker = bare.load(header="authorization")
         lines = [
-            ("authorization", f"bearer {worker.issuer.mint(['eu'], body=b'')}"),
+            ("authorization", f"bearer {worker.issuer.mint(['eu'], body=b'{}')}"),
             ("x-litellm-api-key", "sk-1"),
         ]
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), http_scope(headers=lines))
+        body = [{"type": "http.request", "body": b"{}", "more_body": False}]
+        exchange = await drive(
+            Admission(inner, inner.router, worker.runtime), http_scope(headers=lines), body
+        )
         assert exchange.status == 200
-        assert inner.headers.keys() == {b"x-litellm-api-key", b"x-litellm-trace-id"}
+        assert inner.headers.keys() == {b"x-litellm-api-key", b"x-litellm-trace-id", b"content-type"}
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            pytest.param([("content-type", "application/x-www-form-urlencoded")], id="form"),
+            pytest.param([("content-type", "multipart/form-data; boundary=x")], id="multipart"),
+            pytest.param([("content-type", "application/json; charset=utf-16")], id="utf-16"),
+            pytest.param([("content-type", "text/plain")], id="text"),
+            pytest.param([], id="none"),
+            pytest.param([("content-type", "application/json")] * 2, id="two"),
+            pytest.param([("content-type", "application/json"), ("content-encoding", "gzip")], id="gzip"),
+        ],
+    )
+    async def test_bytes_that_are_not_declared_as_plain_json_are_refused(self, worker, inner, lines):
+        permit = ("x-llm-permit", worker.issuer.mint(["eu"], body=b"{}"))
+        scope = http_scope(headers=[permit, *lines], kind="")
+        body = [{"type": "http.request", "body": b"{}", "more_body": False}]
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, body)
+        assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b'{"prompt": "innocent", "prompt": "secret"}', id="duplicate"),
+            pytest.param(b'{"messages": [{"content": "a", "content": "b"}]}', id="nested-duplicate"),
+            pytest.param(b"[]", id="list"),
+            pytest.param(b"null", id="null"),
+            pytest.param(b'{"a": NaN}', id="nan"),
+            pytest.param(b"\xff\xfe{\x00}\x00", id="utf-16"),
+            pytest.param(b'{"a": 1} {', id="trailing"),
+        ],
+    )
+    async def test_a_body_with_more_than_one_meaning_is_refused(self, worker, inner, body):
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=body))])
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
 
     async def test_without_binding_the_body_is_not_read(self, bare, inner):
         worker = bare.load(binding="none")

@@ -81,6 +81,11 @@ class TestFacts:
         assert (facts.attributes, facts.capabilities) == (frozenset(), frozenset())
         assert (facts.region, facts.tier, facts.is_available) == (None, None, True)
 
+    @pytest.mark.parametrize("value", ["public", {"public": True}, 5, ""])
+    def test_a_restriction_that_is_no_list_allows_nothing(self, value):
+        facts = candidate(entry(info={"id": "a", "clearances": value, "latency_classes": value}))
+        assert (facts.clearances, facts.latency_classes) == (frozenset(), frozenset())
+
     def test_what_is_declared_is_read(self):
         info = {
             "clearances": ["phi"],
@@ -90,10 +95,9 @@ class TestFacts:
             "region": "eu",
             "quality_tier": "large",
         }
-        facts = candidate(entry(info=info), is_available=False)
+        facts = candidate(entry(info=info))
         assert (facts.clearances, facts.attributes, facts.latency_classes) == ({"phi"}, {"baa"}, frozenset())
         assert (facts.max_input_tokens, facts.region, facts.tier) == (9, "eu", "large")
-        assert not facts.is_available
 
     def test_an_attribute_that_is_no_list_is_not_declared(self):
         assert candidate(entry(info={"attributes": "baa"})).attributes == frozenset()

@@ -8,7 +8,7 @@ from openai.types.chat import completion_create_params as openai_chat
 from openai.types.responses import response_create_params as openai_responses
 
 from litellm_plugin.errors import Reason
-from litellm_plugin.proxy.fields import CONTROL_FIELDS, PUBLISHED, metadata_slot, refusal, scrub
+from litellm_plugin.proxy.fields import CONTROL_FIELDS, DESTINATION, PUBLISHED, metadata_slot, refusal, scrub
 from litellm_plugin.routing.facts import CallType
 
 # DESIGN §3, "Side doors": what a body may not steer.
@@ -208,12 +208,51 @@ class TestRefusals:
         assert verdict.reason is Reason.BODY_INVALID
         assert f"'{kind}'" in verdict.message
 
-    @pytest.mark.parametrize(
-        "tools", [None, "mcp", {}, [None, "mcp", {"type": 1}, {}], [{"type": "function"}]]
-    )
+    @pytest.mark.parametrize("tools", [None, [], [None, "mcp", {"type": 1}, {}], [{"type": "function"}]])
     def test_other_tools_pass(self, tools):
-        assert refusal({"model": "gpt", "tools": tools}, CallType.CHAT) is None
+        assert refusal({"model": "gpt", "messages": MESSAGES, "tools": tools}, CallType.CHAT) is None
 
+    @pytest.mark.parametrize("call_type", [CallType.CHAT, CallType.MESSAGES])
+    @pytest.mark.parametrize("messages", [None, "hi", {}, [5], ["hi"], [{"content": 5}], [{"content": {}}]])
+    def test_messages_of_another_shape_are_refused(self, call_type, messages):
+        verdict = refusal({"model": "gpt", "messages": messages}, call_type)
+        assert verdict.reason is Reason.BODY_INVALID
+        assert "'messages'" in verdict.message
+
+    @pytest.mark.parametrize("content", [None, "hi", [{"type": "text", "text": "hi"}]])
+    def test_messages_of_the_published_shape_pass(self, content):
+        body = {"model": "gpt", "messages": [{"role": "user", "content": content}, {"role": "assistant"}]}
+        assert refusal(body, CallType.CHAT) is None
+
+    @pytest.mark.parametrize("field", ["response_format", "tools", "metadata", "stream_options"])
+    def test_a_field_of_another_kind_is_refused(self, field):
+        verdict = refusal({"model": "gpt", "messages": MESSAGES, field: "x"}, CallType.CHAT)
+        assert f"'{field}'" in verdict.message
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param({"input": [{"type": "item_reference", "id": "x"}]}, id="item"),
+            pytest.param(
+                {"input": "hi", "tools": [{"type": "code_interpreter", "container": "cntr_1"}]},
+                id="container",
+            ),
+        ],
+    )
+    def test_what_is_stored_at_a_provider_cannot_be_referred_to(self, body):
+        assert refusal({"model": "gpt", **body}, CallType.RESPONSES).reason is Reason.BODY_INVALID
+
+    @pytest.mark.parametrize("field", ["container", "inference_geo"])
+    def test_a_messages_field_that_leads_elsewhere_is_refused(self, field):
+        verdict = refusal({"model": "gpt", "messages": MESSAGES, field: "x"}, CallType.MESSAGES)
+        assert verdict.reason is Reason.BODY_INVALID
+
+
+def test_whatever_the_final_check_compares_no_operator_may_open():
+    assert frozenset(DESTINATION) <= CONTROL_FIELDS
+
+
+MESSAGES = [{"role": "user", "content": "hi"}]
 
 SDK_TYPES = {
     CallType.CHAT: openai_chat.CompletionCreateParamsBase,
@@ -225,7 +264,8 @@ SDK_TYPES = {
 # Reviewed differences from the installed SDKs; a new SDK that adds a field fails here until somebody decides.
 LEFT_OUT = {
     CallType.RESPONSES: {"background", "conversation", "previous_response_id", "prompt"},  # refused
-    CallType.MESSAGES: {"diagnostics", "user_profile_id", "workspace_id"},  # whose account, and what is kept
+    # Refused; and whose account, and what is kept.
+    CallType.MESSAGES: {"container", "inference_geo", "diagnostics", "user_profile_id", "workspace_id"},
 }
 ADDED = {
     # Sampling of self-hosted servers, and what LiteLLM translates for Anthropic.

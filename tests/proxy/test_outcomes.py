@@ -60,7 +60,7 @@ def attempts(worker):
         pytest.param(
             litellm.ContextWindowExceededError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="window"
         ),
-        pytest.param(litellm.NotFoundError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="404"),
+        pytest.param(litellm.NotFoundError("x", "m", "openai"), AttemptStatus.MISCONFIGURED, id="404"),
         pytest.param(ProviderError(599), AttemptStatus.SERVER_ERROR, id="599"),
         pytest.param(ProviderError("429"), AttemptStatus.SERVER_ERROR, id="text-status"),
         pytest.param(ValueError("x"), AttemptStatus.SERVER_ERROR, id="unknown"),
