@@ -1,11 +1,22 @@
 from __future__ import annotations
 
 import copy
+import traceback
+from typing import ClassVar
 
 import pytest
 import yaml
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.permit import (
+    ClaimConstant,
+    ClaimPath,
+    Revocations,
+    StaticKeys,
+    TokenLayout,
+    secret_keys,
+    symmetric_keys,
+)
 from litellm_plugin.routing import Cost, Static
 from litellm_plugin.settings import Flags, check_endpoints, load_policy
 
@@ -335,8 +346,8 @@ class TestValues:
     def test_two_key_sources_are_refused(self, tmp_path):
         message = refusal(changed("permit", "issuers", 0, "jwks_file", to="keys.json"), tmp_path)
         assert message == (
-            "litellm_settings.permit_router.permit.issuers.0: exactly one of jwks_url, jwks_file, public_key_file "
-            "is expected, 2 are given"
+            "litellm_settings.permit_router.permit.issuers.0: exactly one of jwks_url, jwks_file, public_key_file, "
+            "secret_env is expected, 2 are given"
         )
 
     def test_no_key_source_is_refused(self, tmp_path):
@@ -372,6 +383,193 @@ class TestValues:
         message = refusal(changed("permit", "minimum_policy_version", to="latest"), tmp_path)
         assert message.startswith("litellm_settings.permit_router.permit.minimum_policy_version: ")
         assert "'latest'" in message
+
+
+class TestForeignTokens:
+    def layout(self, tmp_path, *, permit=None, issuer=None):
+        block = copy.deepcopy(BLOCK)
+        block["permit"] |= permit or {}
+        block["permit"]["issuers"][0] |= issuer or {}
+        snapshot = load(block, tmp_path)
+        return snapshot.permit.trust(snapshot.permit.issuers[0], StaticKeys(symmetric_keys(b"s" * 32)))
+
+    def refusal(self, tmp_path, key, value):
+        return refusal(changed("permit", "issuers", 0, key, to=value), tmp_path)
+
+    def test_without_a_mapping_the_layout_is_native(self, tmp_path):
+        trust = self.layout(tmp_path)
+        assert trust.layout == TokenLayout()
+        assert trust.audience == "llm-router"
+
+    @pytest.mark.parametrize("level", ["permit", "issuer"])
+    def test_every_form_of_a_mapping_is_read(self, tmp_path, level):
+        mapping = {
+            "typ": ["at+jwt", "JWT"],
+            "claims": {
+                "tenant": "org.id",
+                "models": ["https://example.com/llm", "models"],
+                "regions": {"path": "geo.list", "split": " "},
+                "tenant_tier": {"const": "pro"},
+            },
+            "ignore_claims": ["roles", "org.name", ["https://example.com/x"]],
+        }
+        assert self.layout(tmp_path, **{level: mapping}).layout == TokenLayout(
+            typs=frozenset({"at+jwt", "JWT"}),
+            claims={
+                "tenant": ClaimPath(("org", "id")),
+                "models": ClaimPath(("https://example.com/llm", "models")),
+                "regions": ClaimPath(("geo", "list"), split=" "),
+                "tenant_tier": ClaimConstant("pro"),
+            },
+            ignored=frozenset({("roles",), ("org", "name"), ("https://example.com/x",)}),
+        )
+
+    def test_an_issuers_own_block_wins(self, tmp_path):
+        trust = self.layout(
+            tmp_path,
+            permit={"typ": "JWT", "claims": {"tenant": "org"}, "ignore_claims": ["roles"]},
+            issuer={"typ": "at+jwt", "claims": {}, "ignore_claims": [], "audience": "other"},
+        )
+        assert trust.layout == TokenLayout(typs=frozenset({"at+jwt"}))
+        assert trust.audience == "other"
+
+    @pytest.mark.parametrize(
+        ("key", "value", "said"),
+        [
+            pytest.param("typ", None, "issuers.0.typ: nothing stands here", id="no-typ"),
+            pytest.param("typ", [], "at least 1 item", id="empty-typ"),
+            pytest.param("typ", "a b", "(found 'a b')", id="typ-with-a-space"),
+            pytest.param("audience", None, "issuers.0.audience: nothing stands here", id="no-audience"),
+            pytest.param("claims", None, "issuers.0.claims: nothing stands here", id="no-claims"),
+            pytest.param(
+                "claims", {"tenannt": "org"}, "'tenannt' is no claim of a permit", id="no-such-claim"
+            ),
+            pytest.param("claims", {"iss": "issuer"}, "'iss' cannot be mapped", id="iss"),
+            pytest.param("claims", {"tenant": 7}, "issuers.0.claims.tenant", id="number"),
+            pytest.param("claims", {"tenant": ""}, "issuers.0.claims.tenant", id="empty"),
+            pytest.param("claims", {"tenant": "a..b"}, "issuers.0.claims.tenant", id="empty-segment"),
+            pytest.param("claims", {"tenant": {}}, "either `path`", id="neither"),
+            pytest.param(
+                "claims", {"tenant_tier": {"path": "a", "const": "pro"}}, "either `path`", id="both"
+            ),
+            pytest.param(
+                "claims",
+                {"tenant_tier": {"const": "pro", "split": " "}},
+                "either `path`",
+                id="split-constant",
+            ),
+            pytest.param("claims", {"tenant": {"paht": "a"}}, "did you mean 'path'?", id="misspelt"),
+            pytest.param(
+                "claims", {"tenant": {"path": "a", "split": " "}}, "split is one character", id="split"
+            ),
+            *[
+                pytest.param("claims", {name: {"const": "a"}}, "cannot be a constant", id=f"constant-{name}")
+                for name in ("aud", "exp", "jti", "request_id", "authorized_endpoints", "data_classification")
+            ],
+            pytest.param(
+                "claims",
+                {"tenant_tier": {"const": "prp"}},
+                "unknown tenant_tier 'prp'; did you mean 'pro'?",
+                id="undeclared-tier",
+            ),
+            pytest.param(
+                "claims",
+                {"latency_class": {"const": "x"}},
+                "unknown latency_class 'x'. Known: interactive",
+                id="undeclared-class",
+            ),
+            pytest.param(
+                "claims",
+                {"tenant": "org", "jti": "org.id"},
+                "lies inside another path",
+                id="path-inside-a-path",
+            ),
+            *[
+                pytest.param("ignore_claims", [name], "cannot be ignored", id=f"ignored-{name}")
+                for name in ("iss", "aud", "exp", "nbf", "models", "max_cost_usd", "body_sha256")
+            ],
+            pytest.param("ignore_claims", "roles", "issuers.0.ignore_claims", id="text-for-list"),
+            pytest.param("ignore_claims", [None], "issuers.0.ignore_claims.0", id="null-name"),
+        ],
+    )
+    def test_a_mapping_that_is_not_safe_stops_the_start(self, tmp_path, key, value, said):
+        message = self.refusal(tmp_path, key, value)
+        assert message.startswith("litellm_settings.permit_router.permit.issuers.0")
+        assert said in message
+
+    def test_a_typ_of_null_is_refused_for_all_issuers_too(self, tmp_path):
+        assert "permit.typ" in refusal(changed("permit", "typ", to=None), tmp_path)
+
+
+class TestRevocation:
+    def test_versions_and_revocations_reach_the_claim_policy(self, tmp_path):
+        block = changed("permit", "accepted_policy_versions", to=["42", "2026-11-05"])
+        block["permit"]["revoked"] = {"jti": ["p1"], "kid": ["k1"], "policy_versions": ["41"]}
+        claims = load(block, tmp_path).claims
+        assert claims.accepted_policy_versions == {"42", "2026-11-05"}
+        assert claims.revocations == Revocations(frozenset({"p1"}), frozenset({"k1"}), frozenset({"41"}))
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            pytest.param("accepted_policy_versions", [], id="accepts-nothing"),
+            pytest.param("accepted_policy_versions", [42], id="number"),
+            pytest.param("accepted_policy_versions", "42", id="text"),
+            pytest.param("revoked", {"jtis": []}, id="unknown-key"),
+            pytest.param("revoked", {"kid": ["a/b"]}, id="no-kid"),
+            pytest.param("revoked", {"jti": "p1"}, id="text-for-list"),
+            pytest.param("revoked", None, id="null"),
+        ],
+    )
+    def test_another_form_is_refused(self, tmp_path, key, value):
+        assert f"permit.{key}" in refusal(changed("permit", key, to=value), tmp_path)
+
+
+class TestSymmetricIssuer:
+    ISSUER: ClassVar = {"issuer": "i", "secret_env": "GATEWAY_SECRET", "kid": "hs", "algorithms": ["HS256"]}
+
+    def refusal(self, tmp_path, **members):
+        return refusal(changed("permit", "issuers", to=[self.ISSUER | members]), tmp_path)
+
+    def test_the_secret_is_named_by_its_variable(self, tmp_path):
+        snapshot = load(changed("permit", "issuers", to=[self.ISSUER]), tmp_path)
+        assert snapshot.permit.issuers[0].secret_env == "GATEWAY_SECRET"
+
+    def test_the_secret_makes_the_issuers_trust(self, tmp_path):
+        permit = load(changed("permit", "issuers", to=[self.ISSUER]), tmp_path).permit
+        keys = secret_keys("GATEWAY_SECRET", {"GATEWAY_SECRET": "s" * 32}, kid="hs")
+        trust = permit.trust(permit.issuers[0], keys)
+        assert (trust.issuer, trust.algorithms, trust.keys) == ("i", {"HS256"}, keys)
+
+    @pytest.mark.parametrize("algorithm", ["RS256", "HS512", "none"])
+    def test_a_symmetric_issuer_takes_hs256_only(self, tmp_path, algorithm):
+        message = self.refusal(tmp_path, algorithms=["HS256", algorithm])
+        assert f"unknown algorithm {algorithm!r}" in message
+        assert message.endswith("Known: HS256")
+
+    def test_a_second_key_source_is_refused(self, tmp_path):
+        assert "2 are given" in self.refusal(tmp_path, jwks_file="keys.json")
+
+    def test_a_kid_is_asked_for(self, tmp_path):
+        assert "secret_env needs `kid`" in self.refusal(tmp_path, kid=None)
+
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "hunter2hunter2hunter2hunter2hunter2",
+            "c2VjcmV0LXNlY3JldA==",
+            "OPEN SESAME",
+            "",
+            "A" * 65,
+            12345678,
+        ],
+    )
+    def test_a_secret_instead_of_its_variable_is_not_repeated(self, tmp_path, secret):
+        with pytest.raises(ConfigurationError) as caught:
+            load(changed("permit", "issuers", to=[self.ISSUER | {"secret_env": secret}]), tmp_path)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "permit.issuers.0.secret_env: the name of an environment variable is expected" in shown
+        assert not secret or str(secret) not in shown.replace(__file__, "")
 
 
 class TestRules:

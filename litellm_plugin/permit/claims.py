@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason
-from litellm_plugin.permit.policy_version import is_at_least, order_of
+from litellm_plugin.permit.freshness import (
+    NOTHING_REVOKED,
+    Revocations,
+    check_policy_version,
+    check_revocation,
+)
+from litellm_plugin.permit.policy_version import order_of
 from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 from litellm_plugin.routing.facts import RoutingScope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _JTI_HASH_DIGITS: Final = 16
 _LAST_SECOND_OF_YEAR_9999: Final = 253_402_300_799
 
-_UNSUPPORTED: Final = frozenset(
-    {"regions", "max_cost_usd", "models", "api_key_hash", "idempotency_key", "preferences"}
-)
-_REASONS: Final = {
+LIST_CLAIMS: Final = ("authorized_endpoints", "models", "regions", "preferences")
+CLAIM_REASONS: Final = {
     "iss": Reason.ISS_MISMATCH,
     "aud": Reason.AUD_MISMATCH,
     "authorized_endpoints": Reason.ENDPOINTS_INVALID,
@@ -27,6 +34,8 @@ _REASONS: Final = {
 
 _Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
 _Seconds = Annotated[int, Field(ge=0, le=_LAST_SECOND_OF_YEAR_9999)]
+_Names = Annotated[list[_Id], Field(min_length=1, max_length=64)]
+_Usd = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # RFC 7519 §4.1.2 leaves the subject free; control characters would only forge log lines.
 _Subject = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\p{C}]+$")]
@@ -44,7 +53,7 @@ class _Claims(BaseModel):
     exp: _Seconds
     jti: _Id
     request_id: _Id
-    authorized_endpoints: Annotated[list[_Id], Field(min_length=1, max_length=64)]
+    authorized_endpoints: _Names
     policy_version: _Id
     data_classification: _Id
     tenant: _Id
@@ -52,8 +61,15 @@ class _Claims(BaseModel):
     latency_class: _Id
     sub: _Subject | None = None
     body_sha256: _Sha256Hex | None = None
+    api_key_hash: _Sha256Hex | None = None
+    models: _Names | None = None
+    regions: _Names | None = None
+    max_cost_usd: _Usd | None = None
+    idempotency_key: _Id | None = None
+    preferences: Annotated[list[_Id], Field(max_length=64)] | None = None
 
 
+CLAIM_NAMES: Final = frozenset(_Claims.model_fields)
 _REQUIRED: Final = frozenset(name for name, info in _Claims.model_fields.items() if info.is_required())
 
 
@@ -69,6 +85,8 @@ class ClaimPolicy:
         leeway_s: How far clocks may differ, in seconds.
         minimum_policy_version: The oldest policy whose decisions still count: an integer, a dotted
             number or an ISO date.
+        accepted_policy_versions: The only policies whose decisions count, exact; None accepts any.
+        revocations: What was taken back before it expired.
 
     Raises:
         ConfigurationError: The minimum policy version has no order.
@@ -80,6 +98,8 @@ class ClaimPolicy:
     max_lifetime_s: float = 300
     leeway_s: float = 5
     minimum_policy_version: str | None = None
+    accepted_policy_versions: frozenset[str] | None = None
+    revocations: Revocations = NOTHING_REVOKED
 
     def __post_init__(self) -> None:
         minimum = self.minimum_policy_version
@@ -96,7 +116,7 @@ class Permit:
     Attributes:
         issuer: `iss`.
         jti: The permit's id; `(issuer, jti)` is its identity, its text never is.
-        kid: The id of the key that signed it.
+        kid: The id of the key that signed it; None for a key without one.
         request_id: The gateway's id of the request.
         endpoints: The authorized endpoint names, in the token's order.
         policy_version: The version of the policy that decided.
@@ -109,6 +129,13 @@ class Permit:
         expires_at: `exp`, seconds since the epoch.
         subject: `sub`; for the record only.
         body_sha256: SHA-256 of the raw body it is bound to, 64 lowercase hexadecimal digits.
+        api_key_hash: SHA-256 of the LiteLLM key it may be used with, 64 lowercase hexadecimal digits.
+        models: The model groups that may be asked for; None when any may.
+        regions: The regions that endpoints may be in; None when any may.
+        max_cost_usd: The highest expected cost of the request, in USD; None when there is no limit.
+        idempotency_key: What makes a repeated request safe to send again.
+        preferences: Authorized endpoint names in the gateway's order of preference; they may reorder a
+            choice and never widen it, so a name that is not authorized is left out here.
     """
 
     issuer: str
@@ -126,6 +153,12 @@ class Permit:
     expires_at: int
     subject: str | None = None
     body_sha256: str | None = None
+    api_key_hash: str | None = None
+    models: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+    max_cost_usd: float | None = None
+    idempotency_key: str | None = None
+    preferences: tuple[str, ...] = ()
 
     @property
     def jti_hash(self) -> str:
@@ -151,6 +184,8 @@ class Permit:
             tenant_tier=self.tenant_tier,
             latency_class=self.latency_class,
             requirements=requirements,
+            regions=self.regions,
+            max_cost_usd=self.max_cost_usd,
         )
 
 
@@ -169,7 +204,14 @@ def read_issuer(payload: bytes) -> str:
 
 
 def parse_claims(
-    payload: bytes, *, kid: str | None, issuer: str, audience: str, policy: ClaimPolicy, now: float
+    payload: bytes,
+    *,
+    kid: str | None,
+    issuer: str,
+    audience: str,
+    policy: ClaimPolicy,
+    now: float,
+    read: Callable[[dict[str, object]], dict[str, object]] = dict,
 ) -> Permit:
     """Turn a verified payload into a permit.
 
@@ -180,17 +222,21 @@ def parse_claims(
         audience: The `aud` that is ours.
         policy: What the operator declares.
         now: Seconds since the epoch.
+        read: Finds the claims, by our names, among the payload's members (`TokenLayout.read`).
 
     Raises:
         PermitRejected: `permit_malformed` when the payload is not strict JSON of an object; else the
             claim's own reason, with the claim's name as the detail.
     """
-    claims = _validate(_parse_object(payload))
+    claims = _validate(read(_parse_object(payload)))
     _check_addressees(claims, issuer, audience)
     _check_times(claims, policy, now)
-    _check_endpoints(claims.authorized_endpoints)
+    _check_names(claims)
     _check_declared(claims, policy)
-    return _permit(claims, kid)
+    permit = _permit(claims, kid)
+    check_policy_version(permit, policy)
+    check_revocation(permit, policy.revocations)
+    return permit
 
 
 def _parse_object(payload: bytes) -> dict[str, object]:
@@ -204,8 +250,6 @@ def _parse_object(payload: bytes) -> dict[str, object]:
 
 
 def _validate(members: dict[str, object]) -> _Claims:
-    for name in sorted(_UNSUPPORTED & members.keys()):
-        raise PermitRejected(Reason.CLAIM_INVALID, f"claim {name} is not supported by this version")
     # pydantic reads null as "absent" where a claim is optional; a restriction of null is none we know.
     for name in sorted(_Claims.model_fields.keys() & members.keys()):
         if members[name] is None:
@@ -223,7 +267,7 @@ def _rejected(error: ValidationError) -> PermitRejected:
         return PermitRejected(Reason.CLAIM_INVALID, "a claim is not known")
     if first["type"] == "missing":
         return PermitRejected(Reason.CLAIM_MISSING, name)
-    return PermitRejected(_REASONS.get(name, Reason.CLAIM_INVALID), name)
+    return PermitRejected(CLAIM_REASONS.get(name, Reason.CLAIM_INVALID), name)
 
 
 def _check_addressees(claims: _Claims, issuer: str, audience: str) -> None:
@@ -248,9 +292,11 @@ def _check_times(claims: _Claims, policy: ClaimPolicy, now: float) -> None:
         raise PermitRejected(Reason.NOT_YET_VALID, "nbf")
 
 
-def _check_endpoints(endpoints: list[str]) -> None:
-    if len(set(endpoints)) != len(endpoints) or any(".." in name for name in endpoints):
-        raise PermitRejected(Reason.ENDPOINTS_INVALID, "authorized_endpoints")
+def _check_names(claims: _Claims) -> None:
+    for claim in LIST_CLAIMS:
+        names = getattr(claims, claim) or ()
+        if len(set(names)) != len(names) or any(".." in name for name in names):
+            raise PermitRejected(CLAIM_REASONS.get(claim, Reason.CLAIM_INVALID), claim)
 
 
 def _check_declared(claims: _Claims, policy: ClaimPolicy) -> None:
@@ -260,9 +306,6 @@ def _check_declared(claims: _Claims, policy: ClaimPolicy) -> None:
         raise PermitRejected(Reason.CLAIM_INVALID, "tenant_tier")
     if claims.latency_class not in policy.latency_classes:
         raise PermitRejected(Reason.CLAIM_INVALID, "latency_class")
-    minimum = policy.minimum_policy_version
-    if minimum is not None and not is_at_least(claims.policy_version, minimum):
-        raise PermitRejected(Reason.POLICY_STALE, "policy_version")
 
 
 def _permit(claims: _Claims, kid: str | None) -> Permit:
@@ -282,4 +325,14 @@ def _permit(claims: _Claims, kid: str | None) -> Permit:
         expires_at=claims.exp,
         subject=claims.sub,
         body_sha256=claims.body_sha256,
+        api_key_hash=claims.api_key_hash,
+        models=_set(claims.models),
+        regions=_set(claims.regions),
+        max_cost_usd=claims.max_cost_usd,
+        idempotency_key=claims.idempotency_key,
+        preferences=tuple(name for name in claims.preferences or () if name in claims.authorized_endpoints),
     )
+
+
+def _set(names: list[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)

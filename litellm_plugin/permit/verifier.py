@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError, KeysUnavailable, PermitRejected, Reason
 from litellm_plugin.permit.claims import ClaimPolicy, Permit, parse_claims, read_issuer
 from litellm_plugin.permit.compact import CompactToken, parse_compact
 from litellm_plugin.permit.keys import SUPPORTED_ALGORITHMS, SYMMETRIC_ALGORITHMS, KeySet
+from litellm_plugin.permit.layout import NATIVE, TokenLayout
 from litellm_plugin.permit.signature import DEFAULT_MAX_BYTES, verify_signature
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from litellm_plugin.permit.key_source import KeySource
 
 __all__ = ["ClaimPolicy", "IssuerTrust", "PermitVerifier"]
-
-PERMIT_TYP: Final = "permit+jwt"
 
 _logger = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
 
@@ -34,6 +33,7 @@ class IssuerTrust:
         algorithms: The allow-list of JOSE names.
         keys: Where its keys come from.
         kid_optional: Whether a token without a `kid` is checked with the issuer's only key.
+        layout: How its tokens are read.
 
     Raises:
         ConfigurationError: No algorithm is named, one is not supported, or HS256 stands beside others.
@@ -44,6 +44,7 @@ class IssuerTrust:
     algorithms: frozenset[str]
     keys: KeySource
     kid_optional: bool = False
+    layout: TokenLayout = NATIVE
 
     def __post_init__(self) -> None:
         if not self.algorithms or not (
@@ -104,23 +105,24 @@ class PermitVerifier:
 
     def _verify(self, token: str, now: float, monotonic_s: float) -> Permit:
         compact = parse_compact(token, max_bytes=self._max_token_bytes)
-        if compact.header.typ != PERMIT_TYP:
-            raise PermitRejected(Reason.TYP_NOT_ALLOWED, "typ")
         trust = self._trust_for(compact)
         keys = trust.keys.current(monotonic_s).with_rule(kid_optional=trust.kid_optional)
         return parse_claims(
             _verified_payload(compact, trust, keys, monotonic_s),
-            kid=compact.header.kid,
+            kid=_signer(compact, keys),
             issuer=trust.issuer,
             audience=trust.audience,
             policy=self._policy,
             now=now,
+            read=trust.layout.read,
         )
 
     def _trust_for(self, compact: CompactToken) -> IssuerTrust:
         trust = self._trusts.get(read_issuer(compact.payload))
         if trust is None:
             raise PermitRejected(Reason.ISS_MISMATCH, "iss")
+        if compact.header.typ not in trust.layout.typs:
+            raise PermitRejected(Reason.TYP_NOT_ALLOWED, "typ")
         return trust
 
     def _log_once(self, error: Exception) -> None:
@@ -139,3 +141,8 @@ def _verified_payload(compact: CompactToken, trust: IssuerTrust, keys: KeySet, m
         if rejected.reason is Reason.KEY_UNKNOWN and compact.header.kid is not None:
             trust.keys.note_unknown_kid(monotonic_s)
         raise
+
+
+def _signer(compact: CompactToken, keys: KeySet) -> str | None:
+    """The id of the key that signed; a token without `kid` must not escape the revocation of its key."""
+    return keys.find(compact.header.kid, compact.header.alg).kid or compact.header.kid

@@ -74,6 +74,9 @@ def test_permit_lives_until_its_expiry_and_the_leeway():
         pytest.param({}, NOW + 60 + 4, id="A03-expired-within-leeway"),
         pytest.param({"nbf": NOW + 4}, NOW, id="A03-nbf-within-leeway"),
         pytest.param({"iat": NOW + 4, "exp": NOW + 60}, NOW, id="A16-iat-within-leeway"),
+        pytest.param({"nbf": NOW}, NOW - 2.5, id="A16-clock-behind"),
+        pytest.param({"iat": NOW - 60, "exp": NOW}, NOW + 2.5, id="A16-clock-ahead"),
+        pytest.param({"sub": "J\u00f6rg M\u00fcller \u2013 \u674e"}, NOW, id="A10-non-ascii-subject"),
         pytest.param({"aud": [AUDIENCE]}, NOW, id="A04-aud-as-list-of-one"),
         pytest.param({"jti": "j" * 128, "tenant": "t" * 128}, NOW, id="A08-longest-ids"),
         pytest.param({"exp": NOW + 300}, NOW, id="R53-longest-lifetime-is-accepted"),
@@ -81,6 +84,16 @@ def test_permit_lives_until_its_expiry_and_the_leeway():
 )
 def test_permit_at_a_limit_is_accepted(members, now):
     parse(claims(**members), now=now)
+
+
+def test_the_order_of_claims_and_endpoints_is_irrelevant():  # A02
+    turned = dict(reversed(claims(authorized_endpoints=["local-llama", "azure-eu-gpt4o"]).items()))
+
+    assert parse(turned).scope(frozenset()) == parse(claims()).scope(frozenset())
+
+
+def test_an_empty_object_misses_its_claims():  # R48
+    assert rejection({})[0] is Reason.CLAIM_MISSING
 
 
 @pytest.mark.parametrize(
@@ -242,16 +255,87 @@ def test_endpoints_of_another_form_are_invalid(endpoints):
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["regions", "max_cost_usd", "models", "api_key_hash", "idempotency_key", "preferences"],
-)
-@pytest.mark.parametrize("value", [["eu"], None], ids=["value", "null"])
-def test_claim_of_a_later_version_is_refused(name, value):
-    assert rejection(claims(**{name: value})) == (
-        Reason.CLAIM_INVALID,
-        f"claim {name} is not supported by this version",
+def test_permit_without_narrowing_claims_narrows_nothing():
+    permit = parse(claims())
+
+    assert (permit.models, permit.regions, permit.max_cost_usd, permit.api_key_hash) == (None,) * 4
+    assert (permit.idempotency_key, permit.preferences) == (None, ())
+
+
+def test_narrowing_claims_are_read():
+    permit = parse(
+        claims(
+            models=["gpt-4o"],
+            regions=["eu-west", "eu-central"],
+            max_cost_usd=1,
+            api_key_hash=BODY_SHA256,
+            idempotency_key="order-7",
+        )
     )
+
+    assert (permit.models, permit.regions) == ({"gpt-4o"}, {"eu-west", "eu-central"})
+    assert (permit.max_cost_usd, permit.api_key_hash) == (1.0, BODY_SHA256)
+    assert permit.idempotency_key == "order-7"
+
+
+def test_narrowing_claims_reach_the_scope_but_not_the_key():
+    scope = parse(claims(regions=["eu"], max_cost_usd=0.25, api_key_hash=BODY_SHA256)).scope(frozenset())
+
+    assert (scope.regions, scope.max_cost_usd) == ({"eu"}, 0.25)
+    assert BODY_SHA256 not in repr(scope)
+
+
+def test_preferences_reorder_and_never_widen():
+    permit = parse(claims(preferences=["local-llama", "evil", "azure-eu-gpt4o"]))
+
+    assert permit.preferences == ("local-llama", "azure-eu-gpt4o")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[
+            pytest.param(name, value, id=f"R57-{name}-{case}")
+            for name in ("models", "regions", "preferences")
+            for case, value in (
+                ("null", None),
+                ("text", "eu"),
+                ("object", {"eu": 1}),
+                ("65", [f"n{n}" for n in range(65)]),
+                ("duplicates", ["eu", "eu"]),
+                ("glob", ["eu-*"]),
+                ("empty-name", [""]),
+                ("null-item", [None]),
+                ("int-item", [1]),
+                ("traversal", ["../eu"]),
+                ("surrogate", ["\ud800"]),
+            )
+        ],
+        pytest.param("models", [], id="R57-models-empty"),
+        pytest.param("regions", [], id="R57-regions-empty"),
+        *[
+            pytest.param("max_cost_usd", value, id=f"R57-max-cost-{str(value)[:8]}")
+            for value in (None, 0, -1, 0.0, -0.5, True, "1", [1], {}, 10**400)
+        ],
+        *[
+            pytest.param("api_key_hash", value, id=f"R57-api-key-{str(value)[:8]}")
+            for value in (None, "", 7, BODY_SHA256.upper(), BODY_SHA256[1:], BODY_SHA256 + "0", [BODY_SHA256])
+        ],
+        *[
+            pytest.param("idempotency_key", value, id=f"R57-idempotency-{str(value)[:8]!r}")
+            for value in (None, "", 7, "a b", "x" * 129, ["a"])
+        ],
+    ],
+)
+def test_narrowing_claim_of_another_form_is_invalid(name, value):
+    assert rejection(claims(**{name: value})) == (Reason.CLAIM_INVALID, name)
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-Infinity", b"NaN"], ids=lambda text: f"R48-{text.decode()}")
+def test_cost_that_is_no_finite_number_is_malformed(number):
+    payload = as_bytes(claims())[:-1] + b', "max_cost_usd": ' + number + b"}"
+
+    assert rejection(payload)[0] is Reason.PERMIT_MALFORMED
 
 
 @pytest.mark.parametrize(

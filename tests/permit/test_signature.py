@@ -161,6 +161,14 @@ def test_unknown_key_is_refused(kid):
     assert rejection(token) is Reason.KEY_UNKNOWN
 
 
+@pytest.mark.parametrize("alg", [pytest.param(alg, id=f"R45-{alg}") for alg in sorted(ALGORITHMS)])
+def test_signature_of_another_permit_is_invalid(alg):
+    other = signed(header(alg), claims(jti="other"), private_key(KEY_FOR[alg]), alg)
+    signing_input = TOKENS[alg].rpartition(".")[0]
+
+    assert rejection(f"{signing_input}.{other.rpartition('.')[2]}") is Reason.SIGNATURE_INVALID
+
+
 def der_signature(token):
     signing_input = token.rpartition(".")[0]
     return private_key("P-256").sign(signing_input.encode(), ec.ECDSA(SHA256()))

@@ -1,0 +1,156 @@
+"""The replay stores: where the uses of permits are kept, in memory or on a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError, ResponseError
+
+from litellm_plugin.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+
+PREFIX = "permit-router:"
+# About 0.5 KB each: 50 MB at most; with permits of 300 s it holds 270 requests a second of one worker.
+CAPACITY = 100_000
+
+
+class MemoryReplayStore:
+    """Keeps the uses that this worker saw; another worker, or this one restarted, knows nothing of them.
+
+    When it is full of uses that still count it refuses new ones, since a forgotten use admits a replay.
+
+    Args:
+        clock: Monotonic seconds.
+        capacity: How many keys it holds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, capacity: int = CAPACITY) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._entries: dict[str, tuple[str, float]] = {}
+        # One item a key; its end may have moved on since, see `_expire`.
+        self._ends: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def put_if_absent(self, key: str, value: str, ttl_s: float) -> str | None:
+        """Puts the value and gives None; where one stands already, gives that one and changes nothing.
+
+        Raises:
+            StoreUnavailable: The store is full of keys whose time has not ended.
+        """
+        now_s = self._clock()
+        self._expire(now_s)
+        standing = self._entries.get(key)
+        if standing is not None:
+            return standing[0]
+        self._put(key, value, now_s + ttl_s)
+        return None
+
+    async def replace(self, key: str, value: str, ttl_s: float) -> None:
+        """Puts the value, whatever stands there.
+
+        Raises:
+            StoreUnavailable: The key is new and the store is full of keys whose time has not ended.
+        """
+        now_s = self._clock()
+        self._expire(now_s)
+        self._put(key, value, now_s + ttl_s)
+
+    def _put(self, key: str, value: str, end_s: float) -> None:
+        if key not in self._entries:
+            if len(self._entries) >= self._capacity:
+                raise StoreUnavailable(f"{self._capacity} uses are kept in memory, and all still count")
+            heapq.heappush(self._ends, (end_s, key))
+        self._entries[key] = (value, end_s)
+
+    def _expire(self, now_s: float) -> None:
+        """Drops the keys whose time has ended; a key that was replaced is looked at again at its new end."""
+        while self._ends and self._ends[0][0] <= now_s:
+            _, key = heapq.heappop(self._ends)
+            end_s = self._entries[key][1]
+            if end_s <= now_s:
+                del self._entries[key]
+            else:
+                heapq.heappush(self._ends, (end_s, key))
+
+
+class RedisReplayStore:
+    """Keeps the uses on a server that all workers share, one command a call.
+
+    It never retries: the repeated put of a claim would meet the claim itself. How long a call waits is the
+    client's matter, see `connect`.
+
+    Args:
+        client: A client without retries; its owner closes it.
+        prefix: What every key begins with.
+
+    Raises:
+        ValueError: The prefix has braces, which would override the slot that keys choose in a Cluster.
+    """
+
+    def __init__(self, client: Redis, prefix: str = PREFIX) -> None:
+        if "{" in prefix or "}" in prefix:
+            raise ValueError(f"expected a key prefix without braces, got {prefix!r:.80}")
+        self._client = client
+        self._prefix = prefix
+        self._may_get = True
+
+    async def put_if_absent(self, key: str, value: str, ttl_s: float) -> str | None:
+        """Puts the value and gives None; where one stands already, gives that one and changes nothing.
+
+        Raises:
+            StoreUnavailable: The server refuses, is gone or does not answer in time.
+        """
+        try:
+            standing = await self._put(self._prefix + key, value, _px(ttl_s))
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+        if standing is None:
+            return None
+        return standing.decode(errors="replace") if isinstance(standing, bytes) else str(standing)
+
+    async def replace(self, key: str, value: str, ttl_s: float) -> None:
+        """Puts the value, whatever stands there.
+
+        Raises:
+            StoreUnavailable: The server refuses, is gone or does not answer in time.
+        """
+        try:
+            await self._client.set(self._prefix + key, value, px=_px(ttl_s))
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+    async def _put(self, key: str, value: str, px: int) -> object:
+        if self._may_get:
+            try:
+                return await self._client.set(key, value, nx=True, get=True, px=px)
+            except ResponseError as error:
+                # Redis before 7.0 takes NX or GET, not both (redis/redis#8906).
+                if "syntax error" not in str(error):
+                    raise
+                self._may_get = False
+        return await self._put_then_get(key, value, px)
+
+    async def _put_then_get(self, key: str, value: str, px: int) -> object:
+        async with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.set(key, value, nx=True, px=px)
+            pipeline.get(key)
+            was_put, standing = await pipeline.execute()
+        return None if was_put else standing
+
+
+def _px(ttl_s: float) -> int:
+    return math.ceil(ttl_s * 1000)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"{type(error).__name__}: {error!s:.160}")
