@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -56,6 +56,7 @@ class Flags(BaseSettings):
         enabled: `false` makes the plugin inert; nothing is enforced then.
         policy: A file that holds the policy block, instead of the one in LiteLLM's YAML.
         log: The decision log's file, instead of `decision_log.file`.
+        redis_url: Where workers and replicas share what single use needs; in memory, per worker, without it.
     """
 
     model_config = SettingsConfigDict(env_prefix="PERMIT_ROUTER_", extra="ignore")
@@ -63,6 +64,7 @@ class Flags(BaseSettings):
     enabled: bool = True
     policy: Path | None = None
     log: Path | None = None
+    redis_url: str | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -207,7 +209,10 @@ class PermitBlock(_Strict):
 
     header: str = Field(default="x-llm-permit", pattern=r"^[a-z0-9-]{1,64}$")
     audience: str = Field(min_length=1)
-    binding: Literal["body", "none"]
+    binding: Literal["body", "single_use", "none"]
+    single_use_when_unavailable: Literal["deny", "admit"] = "deny"
+    request_id_header: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,64}$")
+    tenant_is_team: bool = False
     issuers: list[IssuerBlock] = Field(min_length=1)
     when_missing: Literal["deny"] = "deny"
     typ: Typs = [PERMIT_TYP]
@@ -354,6 +359,7 @@ class PolicySnapshot:
         decision_log: Where records go.
         body_fields: Body fields that pass in addition to the published schemas.
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
+        redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
     """
 
     permit: PermitBlock
@@ -363,6 +369,7 @@ class PolicySnapshot:
     decision_log: DecisionLogBlock
     body_fields: frozenset[str]
     config_hash: str
+    redis_url: str | None = field(default=None, repr=False)
 
     def static_endpoints(self) -> Iterator[tuple[str, str]]:
         """Every (rule name, endpoint name) that a static strategy lists."""
@@ -400,7 +407,7 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
         block = block.model_copy(
             update={"decision_log": block.decision_log.model_copy(update={"file": str(flags.log)})}
         )
-    return _snapshot(block)
+    return _snapshot(block, flags.redis_url)
 
 
 def check_endpoints(snapshot: PolicySnapshot, known: Sequence[str]) -> None:
@@ -456,7 +463,7 @@ def _explain_one(fault: Any) -> str:
 
 def _required_hint(key: str) -> str:
     if key == "binding":
-        return ": 'body' ties a permit to one request body; 'none' lets a stolen permit carry any body until it expires"
+        return ": 'body' ties a permit to one request body, 'single_use' to one use of it as well; 'none' lets a stolen permit carry any body until it expires"
     return ""
 
 
@@ -486,7 +493,7 @@ def _unknown(kind: str, value: str, known: Sequence[str]) -> str:
     return f"unknown {kind} {value[:80]!r}{hint} Known: {', '.join(known) or 'none'}"
 
 
-def _snapshot(block: PolicyBlock) -> PolicySnapshot:
+def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
     _check_layouts(block)
     return PolicySnapshot(
         permit=block.permit,
@@ -496,6 +503,7 @@ def _snapshot(block: PolicyBlock) -> PolicySnapshot:
         decision_log=block.decision_log,
         body_fields=frozenset(block.body_fields),
         config_hash=_hash(block),
+        redis_url=redis_url,
     )
 
 

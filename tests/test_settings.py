@@ -257,7 +257,8 @@ class TestValues:
     def test_a_missing_binding_says_what_to_choose_from(self, tmp_path):
         assert refusal(changed("permit", "binding", to=GONE), tmp_path) == (
             "litellm_settings.permit_router.permit.binding: this key is required: 'body' ties a permit to one "
-            "request body; 'none' lets a stolen permit carry any body until it expires"
+            "request body, 'single_use' to one use of it as well; 'none' lets a stolen permit carry any body "
+            "until it expires"
         )
 
     @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ class TestValues:
         [
             pytest.param(("permit",), "x", "(found 'x')", id="text-for-mapping"),
             pytest.param(("permit", "header"), "X-Permit", "(found 'X-Permit')", id="upper-case-header"),
-            pytest.param(("permit", "binding"), "single_use", "'body' or 'none'", id="binding"),
+            pytest.param(("permit", "binding"), "both", "'body', 'single_use' or 'none'", id="binding"),
             pytest.param(("permit", "when_missing"), "allow", "'deny'", id="when-missing"),
             pytest.param(("permit", "minimum_policy_version"), 42, "(found 42)", id="number-for-text"),
             pytest.param(("permit", "leeway_seconds"), 600, "(found 600)", id="too-much-leeway"),

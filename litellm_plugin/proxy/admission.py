@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette._utils import get_route_path
 
 from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Verdict
-from litellm_plugin.permit import check_body
+from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, check_request_id
 from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
@@ -22,12 +22,21 @@ from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from litellm_plugin.permit import Permit
+    from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.settings import PolicySnapshot
 
 HEALTH_PATH: Final = "/permit-router/v1/health"
 _READINESS: Final = "/health/readiness"
+# Every header that LiteLLM takes its key from.
+_KEY_HEADERS: Final = (
+    b"x-litellm-api-key",
+    b"authorization",
+    b"api-key",
+    b"x-api-key",
+    b"x-goog-api-key",
+    b"ocp-apim-subscription-key",
+)
 _TRACE_HEADER: Final = b"x-litellm-trace-id"
 # What a caller may still say to LiteLLM in its own headers; the others steer retries, tags, timeouts or caches.
 _LITELLM_HEADERS: Final = frozenset(
@@ -119,7 +128,7 @@ class Admission:
         _check_content_type(scope)
         permit = self._verify(scope, policy)
         verified_s = self._runtime.clock.monotonic()
-        receive = await self._bind(receive, permit, policy)
+        receive, claim = await self._bind(scope, receive, permit, policy)
         bound_s = self._runtime.clock.monotonic()
         state = Permitted(
             policy=policy,
@@ -129,6 +138,7 @@ class Admission:
             method=route.method,
             template=route.template,
             received_s=received_s,
+            claim=claim,
         )
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
@@ -151,7 +161,7 @@ class Admission:
                 token, now=self._runtime.clock.wall(), monotonic_s=self._runtime.clock.monotonic()
             )
         except PermitRejected as rejected:
-            raise Refused(_rejected(rejected)) from rejected
+            raise Refused(denial.verdict_of(rejected)) from rejected
         except KeysUnavailable as unavailable:
             raise Refused(
                 Verdict(
@@ -159,21 +169,31 @@ class Admission:
                 )
             ) from unavailable
 
-    @staticmethod
-    async def _bind(receive: Receive, permit: Permit, policy: PolicySnapshot) -> Receive:
-        """Holds the raw body against the permit; a body that was read is handed on as it came."""
-        required = policy.permit.binding == "body"
-        if not (required or permit.body_sha256):
-            return receive
+    async def _bind(
+        self, scope: Scope, receive: Receive, permit: Permit, policy: PolicySnapshot
+    ) -> tuple[Receive, Claim | None]:
+        """Holds headers and raw body against the permit; a body that was read is handed on as it came."""
+        required = policy.permit.binding != "none"
         try:
+            _check_headers(scope, permit, policy)
+            if not (required or permit.body_sha256):
+                return receive, None
             body = await _read_body(receive, policy.permit.max_body_bytes)
-            check_body(permit, hashlib.sha256(body).hexdigest(), required=required)
+            digest = hashlib.sha256(body).hexdigest()
+            check_body(permit, digest, required=policy.permit.binding == "body")
             _check_json(body)
+            claim = await self._runtime.claim(permit, digest)
         except PermitRejected as rejected:
-            raise Refused(_rejected(rejected), permit) from rejected
+            raise Refused(denial.verdict_of(rejected), permit) from rejected
+        except ReplayStoreLost as lost:
+            verdict = Verdict(
+                Reason.UNAVAILABLE,
+                "The store that knows which permits were used does not answer. Try again shortly.",
+            )
+            raise Refused(verdict, permit) from lost
         except Refused as refused:
             raise Refused(refused.verdict, permit) from refused
-        return _replay(body, receive)
+        return _replay(body, receive), claim
 
     async def _forward(self, state: Permitted, scope: Scope, receive: Receive, send: Send) -> None:
         answer = Answer(state, send, self._runtime)
@@ -190,7 +210,7 @@ class Admission:
                 )
             )
         finally:
-            self._runtime.close(state, answered=answer.completed)
+            self._runtime.close(state, answered=answer.completed, used=answer.is_use)
 
     def _scrubbed(self, scope: Scope, request_id: str | None) -> Scope:
         """The scope as LiteLLM may see it: without permit, control headers and, for a governed path, query."""
@@ -304,14 +324,31 @@ def _permit_text(scope: Scope, header: str) -> str:
     return text
 
 
-def _rejected(rejected: PermitRejected) -> Verdict:
-    if rejected.reason is Reason.INTERNAL_ERROR:
-        return Verdict(rejected.reason, "The permit router failed; nothing was sent to a provider.")
-    detail = f" ({rejected.detail})" if rejected.detail else ""
-    return Verdict(
-        rejected.reason,
-        f"The permit is not valid here: {rejected.reason}{detail}. Ask the policy gateway for a new one.",
-    )
+def _header(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def _check_headers(scope: Scope, permit: Permit, policy: PolicySnapshot) -> None:
+    """Holds what the permit says of the request's headers against them.
+
+    Raises:
+        PermitRejected: The permit is for another request, or for another LiteLLM key.
+    """
+    wanted = policy.permit.request_id_header
+    if wanted is not None:
+        values = _header(scope, wanted.encode())
+        check_request_id(permit, values[0] if len(values) == 1 else None)
+    if permit.api_key_hash is not None:
+        permit_header = policy.permit.header.encode()
+        names = (name for name in _KEY_HEADERS if name != permit_header)
+        keys = {_bare(value) for name in names for value in _header(scope, name)}
+        # With two keys it would be LiteLLM's choice which one counts.
+        check_api_key(permit, keys.pop() if len(keys) == 1 else None)
+
+
+def _bare(value: str) -> str:
+    scheme, _, rest = value.partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else value
 
 
 async def _read_body(receive: Receive, limit_bytes: int) -> bytes:

@@ -20,6 +20,9 @@ HEADER_NAMES: Final = (
     "x-permit-rule",
     "x-permit-reason",
 )
+# The OpenAI and Anthropic clients repeat these and every 5xx.
+_SENT_AGAIN: Final = frozenset({408, 409, 429})
+_FIRST_SERVER_ERROR: Final = 500
 _MODEL_ID_HEADER: Final = b"x-litellm-model-id"
 _PREFIX: Final = b"x-permit-"
 # A redirect that a provider answered is no answer either.
@@ -32,6 +35,8 @@ class Answer:
     Attributes:
         started: Whether the status line went out.
         completed: Whether the last byte went out.
+        is_use: Whether the client got what a permit is used up by: an answer, or the provider's word that the
+            request itself is wrong. What official clients send again by themselves is none.
     """
 
     def __init__(self, state: Permitted, send: Send, runtime: Runtime) -> None:
@@ -42,6 +47,7 @@ class Answer:
         self._is_replaced = False
         self.started = False
         self.completed = False
+        self.is_use = False
 
     async def __call__(self, message: Message) -> None:
         """Sends one message of LiteLLM's answer, or the verdict in its place."""
@@ -52,6 +58,7 @@ class Answer:
                 await self.deny(self._state.verdict)
                 return
             self.started = True
+            self.is_use = message["status"] not in _SENT_AGAIN and message["status"] < _FIRST_SERVER_ERROR
             if message["status"] >= _FIRST_ERROR_STATUS and not self._state.attempts:
                 self._refused(message["status"])
             lines = list(message.get("headers", []))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fastapi import HTTPException
 
+from litellm_plugin.errors import Reason, Verdict
+
 if TYPE_CHECKING:
     from starlette.types import Send
 
-    from litellm_plugin.errors import Verdict
+    from litellm_plugin.errors import PermitRejected
 
 _DEFAULT_RETRY_AFTER_S: Final = 1.0
 _MAXIMUM_RETRY_AFTER_S: Final = 60.0
@@ -26,6 +28,17 @@ class Denial(HTTPException):
 
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+def verdict_of(rejected: PermitRejected) -> Verdict:
+    """The verdict for a permit that is not valid for this request."""
+    if rejected.reason is Reason.INTERNAL_ERROR:
+        return Verdict(rejected.reason, "The permit router failed; nothing was sent to a provider.")
+    detail = f" ({rejected.detail})" if rejected.detail else ""
+    return Verdict(
+        rejected.reason,
+        f"The permit is not valid here: {rejected.reason}{detail}. Ask the policy gateway for a new one.",
+    )
 
 
 def body(

@@ -11,14 +11,16 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from litellm_plugin.errors import Reason, RequestDenied, Verdict
+from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
+from litellm_plugin.permit import check_model, check_tenant, recheck
 from litellm_plugin.proxy import fields
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
+from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch
 from litellm_plugin.routing import decide, request_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.routing import Candidate, Decision, RequestFacts
@@ -45,13 +47,19 @@ class Enforcement:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def prepare(self, data: MutableMapping[str, Any]) -> None:
+    def prepare(self, data: MutableMapping[str, Any], team: str | None = None) -> None:
         """Scrubs the body, plans, and sets how often LiteLLM's retry loop may run.
+
+        Args:
+            data: LiteLLM's request object; changed in place.
+            team: The team of the LiteLLM key in use.
 
         Raises:
             RequestDenied: The body cannot be served, or nothing here is authorized for it.
         """
         state = self.permitted()
+        if state.policy.permit.tenant_is_team:
+            _holds(lambda: check_tenant(state.permit, team))
         refused = fields.refusal(data, state.call_type)
         if refused is not None:
             raise RequestDenied(refused)
@@ -147,13 +155,7 @@ class Enforcement:
             raise RequestDenied(
                 Verdict(Reason.CHAIN_EXHAUSTED, "The answer has begun; no other endpoint may continue it.")
             )
-        if not state.permit.is_alive(self._runtime.clock.wall(), state.policy.claims.leeway_s):
-            raise RequestDenied(
-                Verdict(
-                    Reason.EXPIRED,
-                    "The permit expired before the next attempt. Ask the policy gateway again.",
-                )
-            )
+        _holds(lambda: recheck(state.permit, state.policy.claims, self._runtime.clock.wall()))
         if len(state.attempts) >= state.policy.routing.attempts:
             raise RequestDenied(unserved(state))
 
@@ -166,6 +168,7 @@ class Enforcement:
 
     def _plan(self, state: Permitted, group: str, candidates: tuple[Candidate, ...]) -> RoutedGroup:
         """Decides for a group and records it, before anything is sent."""
+        _holds(lambda: check_model(state.permit, group))
         started_s = self._runtime.clock.monotonic()
         statistics = self._runtime.store.snapshot()
         decision = decide(
@@ -218,6 +221,14 @@ class Enforcement:
         parts = (state.scope.tenant, state.scope.data_classification, endpoint)
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}
+
+
+def _holds(check: Callable[[], None]) -> None:
+    """Runs a check of the permit and turns its rejection into this request's end."""
+    try:
+        check()
+    except PermitRejected as rejected:
+        raise RequestDenied(verdict_of(rejected)) from rejected
 
 
 def _known(state: Permitted, group: str, available: set[str]) -> RoutedGroup | None:

@@ -44,7 +44,7 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         """Scrubs and plans; ends the request when nothing here is authorized for it."""
         if self._enforcement is not None:
             try:
-                self._enforcement.prepare(data)
+                self._enforcement.prepare(data, getattr(user_api_key_dict, "team_id", None))
             except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
                 self._end(error)
         return data

@@ -14,24 +14,27 @@ from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, KeysUnavailable, Reason
 from litellm_plugin.permit import (
     FileKeys,
-    IssuerTrust,
     KeyDocumentError,
     KeyFormat,
     PermitVerifier,
     RefreshTimes,
+    SingleUse,
     UrlKeys,
 )
+from litellm_plugin.permit.secret import secret_keys
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.records import FileDecisionLog, NullDecisionLog
-from litellm_plugin.state import MemoryStore
+from litellm_plugin.state import MemoryReplayStore, MemoryStore, RedisReplayStore, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from litellm_plugin.permit import KeySource
+    from redis.asyncio import Redis
+
+    from litellm_plugin.permit import Claim, KeySource, Permit
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
@@ -91,6 +94,9 @@ class Runtime:
         self._verifier: PermitVerifier | None = None
         # Before a policy is loaded there is no log to write to.
         self.recorder = self._new_recorder(NullDecisionLog(), "")
+        self._single_use: SingleUse | None = None
+        self._redis: Redis | None = None
+        self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque()
 
@@ -116,19 +122,48 @@ class Runtime:
         Raises:
             ConfigurationError: A key file or the decision log cannot be used.
         """
-        audience = policy.permit.audience
-        trusts = [self._trust(block, audience, base) for block in policy.permit.issuers]
+        trusts = [policy.permit.trust(block, self._keys(block, base)) for block in policy.permit.issuers]
         self._verifier = PermitVerifier(trusts, policy.claims, policy.permit.max_permit_bytes)
         self._sources = tuple(trust.keys for trust in trusts)
         block = policy.decision_log
         log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=_instance())
         self.recorder = self._new_recorder(log, policy.config_hash)
         self._presence = presence
+        self._single_use = self._guard(policy) if policy.permit.binding == "single_use" else None
         self.policy = policy
         if policy.permit.binding == "none":
             self.log.warning(
                 "permit.binding is 'none': whoever holds a permit can send any body with it until it expires"
             )
+
+    async def claim(self, permit: Permit, body_sha256: str) -> Claim | None:
+        """Takes the one use of a permit, where the operator asks for single use; None where not.
+
+        Raises:
+            PermitRejected: It was used.
+            ReplayStoreLost: Nobody can tell, and the operator wants a refusal then.
+        """
+        if self._single_use is None:
+            return None
+        return await self._single_use.claim(permit, body_sha256, self.clock.wall())
+
+    def _guard(self, policy: PolicySnapshot) -> SingleUse:
+        store: MemoryReplayStore | RedisReplayStore
+        if policy.redis_url is None:
+            self.log.warning(
+                "permit.binding is 'single_use' without PERMIT_ROUTER_REDIS_URL: uses are known per worker only, "
+                "and forgotten at a restart"
+            )
+            store = MemoryReplayStore(self.clock.monotonic)
+        else:
+            self._redis = connect(policy.redis_url)
+            store = RedisReplayStore(self._redis)
+        return SingleUse(
+            store,
+            when_unavailable=policy.permit.single_use_when_unavailable,
+            leeway_s=policy.claims.leeway_s,
+            clock=self.clock.monotonic,
+        )
 
     def start(self) -> None:
         """Starts the background task in the running loop, once; without a loop the first request does it."""
@@ -144,7 +179,9 @@ class Runtime:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.gather(task, *self._releases, return_exceptions=True)
+        if self._redis is not None:
+            await self._redis.aclose()
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served."""
@@ -205,14 +242,20 @@ class Runtime:
         """Counts a model call that was refused because no permitted request stood behind it."""
         self.no_context_calls += 1
 
-    def close(self, state: Permitted, *, answered: bool) -> None:
+    def close(self, state: Permitted, *, answered: bool, used: bool = True) -> None:
         """Ends a request: nothing may be sent for it any more, and open attempts wait for LiteLLM's report.
 
         Args:
             state: The request.
             answered: Whether the client got the whole answer; otherwise its attempts are abandoned.
+            used: Whether a single-use permit is used up; otherwise its body may be sent again.
         """
         state.closed = True
+        if state.claim is not None and self._single_use is not None and not used:
+            # A task of its own: the request's may be cancelled already.
+            task = asyncio.get_running_loop().create_task(self._single_use.release(state.claim))
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
         if all(attempt.status is not None for attempt in state.attempts):
             return
         if answered:
@@ -235,23 +278,16 @@ class Runtime:
         """One round of the background task."""
         now_s = self.clock.monotonic()
         await asyncio.gather(*(source.refresh(now_s) for source in self._sources if source.is_due(now_s)))
+        if self._single_use is not None:
+            await self._single_use.settle()
         if self._rounds % _DEPLOYMENT_ROUNDS == 0:
             self._look_for_deployments()
         self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:
             self.abandon(self._pending.popleft()[1])
 
-    def _trust(self, block: IssuerBlock, audience: str, base: Path) -> IssuerTrust:
+    def _keys(self, block: IssuerBlock, base: Path) -> KeySource:
         algorithms = frozenset(block.algorithms)
-        return IssuerTrust(
-            issuer=block.issuer,
-            audience=audience,
-            algorithms=algorithms,
-            keys=self._keys(block, algorithms, base),
-            kid_optional=block.kid_optional,
-        )
-
-    def _keys(self, block: IssuerBlock, algorithms: frozenset[str], base: Path) -> KeySource:
         times = RefreshTimes(interval_s=block.refresh_seconds, max_stale_s=block.max_stale_seconds)
         if block.jwks_url:
             return UrlKeys(
@@ -261,6 +297,11 @@ class Runtime:
                 times=times,
                 allow_http=block.allow_http,
             )
+        if block.secret_env:
+            try:
+                return secret_keys(block.secret_env, os.environ, kid=block.kid)
+            except KeyDocumentError as error:
+                raise ConfigurationError(f"keys of issuer {block.issuer!r}: {error}") from error
         key_format = KeyFormat.JWKS if block.jwks_file else KeyFormat.PEM
         path = base / (block.jwks_file or block.public_key_file or "")
         keys = FileKeys(

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fleet import Fleet
+from valkey_process import ValkeyProcess
 
 # Real settings of a careless operator: what they open must stay shut.
 SETTINGS = {
@@ -45,3 +47,13 @@ def shared_inert_fleet():
 def inert_fleet(shared_inert_fleet):
     shared_inert_fleet.clear()
     return shared_inert_fleet
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    process = ValkeyProcess(tmp_path_factory.mktemp("valkey"))
+    try:
+        process.start()
+        yield process
+    finally:
+        process.stop()
