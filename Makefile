@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement check demo run lock clean
+.PHONY: setup test test-enforcement lint check demo run lock clean
 
 setup: $(STAMP)
 
@@ -26,12 +26,13 @@ test: $(STAMP)
 test-enforcement: $(STAMP)
 	$(BIN)/python -m pytest tests/enforcement
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+check: lint test
 
 demo: $(STAMP)
 	$(BIN)/permit-router demo $(if $(PROMPTS),--prompts $(PROMPTS))

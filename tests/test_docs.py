@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from litellm_plugin.permit import ClaimPolicy, IssuerTrust, PermitVerifier, StaticKeys, check_body, parse_jwks
 from litellm_plugin.settings import Flags, load_policy
+from litellm_plugin.testing import PermitIssuer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,3 +53,26 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_the_signing_example_makes_a_permit_that_a_proxy_admits(tmp_path, monkeypatch):
+    (example,) = re.findall(
+        r"^```python\n(import hashlib.*?)^```",
+        (ROOT / "docs/permit.md").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    issuer = PermitIssuer(issuer="https://policy.example.com", algorithm="ES256")
+    pem = issuer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "private.pem").write_bytes(pem)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-example")
+    scope = {}
+    exec(example.replace('"2026-01"', f'"{issuer.kid}"'), scope)  # noqa: S102 - the page's own example
+    keys = parse_jwks(json.dumps(issuer.jwks()).encode(), frozenset({"ES256"}))
+    policy = ClaimPolicy(frozenset({"internal"}), frozenset({"pro"}), frozenset({"interactive"}))
+    trust = IssuerTrust("https://policy.example.com", "llm-router", frozenset({"ES256"}), StaticKeys(keys))
+
+    permit = PermitVerifier([trust], policy).verify(scope["issue"](b"{}"), now=time.time(), monotonic_s=0.0)
+
+    check_body(permit, hashlib.sha256(b"{}").hexdigest(), required=True)
+    scope["client"].close()

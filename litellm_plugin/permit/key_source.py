@@ -185,9 +185,11 @@ class _LoadedKeys(abc.ABC):
     def _note_failure(self, error: Exception) -> None:
         if not self._is_failing:
             _logger.warning(
-                "keys of issuer %r are not refreshed, the last good ones count for %g s at most: %s",
+                "keys of issuer %r could not be loaded; %s: %s",
                 self._issuer,
-                self._times.max_stale_s,
+                "its permits are refused until they are"
+                if self._keys is None
+                else f"the last good ones count for {self._times.max_stale_s:g} s at most",
                 # A foreign message may quote the URL, and with it a password.
                 error if isinstance(error, KeyDocumentError) else type(error).__name__,
             )

@@ -196,7 +196,8 @@ def _end(console: Console, decisions: Decisions, *, is_good: bool) -> int:
 
 def _serve(console: Console, stage: Stage) -> int:
     for line in _instructions(stage):
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        # Not marked up: escaping doubles a backslash at the end of a line, and these are for a shell.
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     # Returns with KeyboardInterrupt only.
     threading.Event().wait()
     return 0
