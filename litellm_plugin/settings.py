@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, assert_never
 from urllib.parse import urlsplit
 
 import yaml
@@ -40,7 +40,16 @@ from litellm_plugin.permit import (
     Revocations,
     TokenLayout,
 )
-from litellm_plugin.routing import Cost, RoutingPolicy, Rule, RuleSet, Static, Strategy, compile_condition
+from litellm_plugin.routing import (
+    Condition,
+    Cost,
+    RoutingPolicy,
+    Rule,
+    RuleSet,
+    Static,
+    Strategy,
+    compile_condition,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
 
@@ -179,6 +188,15 @@ class IssuerBlock(_Strict):
             if algorithm not in known:
                 raise ValueError(_unknown("algorithm", algorithm, sorted(known)))
         return value
+
+    @model_validator(mode="after")
+    def _is_refreshed_in_time(self) -> IssuerBlock:
+        if self.refresh_seconds > self.max_stale_seconds:
+            raise ValueError(
+                f"refresh_seconds ({self.refresh_seconds:g}) is longer than max_stale_seconds "
+                f"({self.max_stale_seconds:g}): the keys would stop counting before they are loaded again"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_one_source(self) -> IssuerBlock:
@@ -552,7 +570,7 @@ def _rules(block: PolicyBlock) -> RuleSet:
     )
 
 
-def _condition(rule: RuleBlock) -> Any:
+def _condition(rule: RuleBlock) -> Condition:
     try:
         return compile_condition(rule.when)
     except ConfigurationError as error:
@@ -565,6 +583,8 @@ def _strategy(use: StrategyBlock) -> Strategy:
             return Static(endpoints=tuple(use.endpoints or ()))
         case "cost":
             return Cost()
+        case _:
+            assert_never(use.strategy)
 
 
 def _hash(block: PolicyBlock) -> str:

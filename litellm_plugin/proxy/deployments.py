@@ -62,15 +62,15 @@ class Deployments:
         return found.model_dump(exclude_none=True) if found is not None else None
 
     def _candidate(self, entry: Mapping[str, Any]) -> Candidate:
+        info, params, prices = entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost
         name = deployment_id(entry)
-        sources = (entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost)
         known = self._read.get(name)
-        if known is not None and all(a is b for a, b in zip(known[:3], sources, strict=True)):
+        if known is not None and known[0] is info and known[1] is params and known[2] is prices:
             return known[3]
         if len(self._read) >= _READ_LIMIT:
             self._read.clear()
         found = candidate(entry)
-        self._read[name] = (*sources, found)
+        self._read[name] = (info, params, prices, found)
         return found
 
     def _entries(self, group: str) -> list[Mapping[str, Any]]:

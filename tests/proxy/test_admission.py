@@ -244,6 +244,26 @@ class TestRefused:
         assert (record["outcome"], record["reason"]) == ("denied", code)
         assert record["decision_id"] == exchange.error["decision_id"]
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param("x_llm_permit", id="R05-underscores"),
+            pytest.param("x-permit", id="R05-shorter"),
+            pytest.param("x_permit", id="R05-shorter-underscores"),
+            pytest.param("x-llm-permit ", id="R05-blank-behind"),
+            pytest.param(" x-llm-permit", id="R05-blank-before"),
+            pytest.param("x-llm-permit\0", id="R05-nul"),
+            pytest.param("x-llm-permits", id="R05-plural"),
+            pytest.param("authorization", id="R05-another-header"),
+        ],
+    )
+    async def test_a_permit_under_a_name_that_looks_alike_counts_as_missing(
+        self, *, admit, inner, worker, name
+    ):
+        lines = [(name, worker.issuer.mint(["eu"], body=BODY))]
+        exchange = await admit(permit="", headers=lines)
+        assert (exchange.status, exchange.error["code"], inner.scopes) == (401, "permit_missing", [])
+
     async def test_a_permit_without_a_body_is_refused_where_one_is_required(self, admit, worker):
         exchange = await admit(permit=worker.issuer.mint(["eu"]))
         assert exchange.error["code"] == "binding_mismatch"
