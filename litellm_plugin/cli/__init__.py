@@ -3,9 +3,14 @@
 import typer
 
 from litellm_plugin.cli.demo import demo
+from litellm_plugin.cli.permit import permit
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+# A traceback with local variables could show a permit or a key.
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False, help=__doc__
+)
 app.command()(demo)
+app.add_typer(permit, name="permit")
 
 
 @app.callback()

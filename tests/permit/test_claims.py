@@ -74,11 +74,13 @@ def test_permit_lives_until_its_expiry_and_the_leeway():
         pytest.param({}, NOW + 60 + 4, id="A03-expired-within-leeway"),
         pytest.param({"nbf": NOW + 4}, NOW, id="A03-nbf-within-leeway"),
         pytest.param({"iat": NOW + 4, "exp": NOW + 60}, NOW, id="A16-iat-within-leeway"),
+        pytest.param({"nbf": NOW + 5}, NOW, id="A03-nbf-at-the-leeway"),
+        pytest.param({"iat": NOW + 5, "exp": NOW + 60}, NOW, id="A16-iat-at-the-leeway"),
         pytest.param({"nbf": NOW}, NOW - 2.5, id="A16-clock-behind"),
         pytest.param({"iat": NOW - 60, "exp": NOW}, NOW + 2.5, id="A16-clock-ahead"),
         pytest.param({"sub": "J\u00f6rg M\u00fcller \u2013 \u674e"}, NOW, id="A10-non-ascii-subject"),
         pytest.param({"aud": [AUDIENCE]}, NOW, id="A04-aud-as-list-of-one"),
-        pytest.param({"jti": "j" * 128, "tenant": "t" * 128}, NOW, id="A08-longest-ids"),
+        pytest.param({"jti": "j" * 128, "sub": "s" * 255}, NOW, id="A08-longest-ids"),
         pytest.param({"exp": NOW + 300}, NOW, id="R53-longest-lifetime-is-accepted"),
     ],
 )
@@ -173,6 +175,13 @@ def test_id_of_another_form_is_invalid(name, value):
 )
 def test_claim_of_another_form_is_invalid(name, value):
     assert rejection(claims(**{name: value})) == (Reason.CLAIM_INVALID, name)
+
+
+def test_time_ends_with_the_year_9999():  # R50
+    end = 253_402_300_799
+
+    assert parse(claims(iat=end - 60, exp=end), now=end - 60).expires_at == end
+    assert rejection(claims(iat=end - 60, exp=end + 1), now=end - 60) == (Reason.CLAIM_INVALID, "exp")
 
 
 @pytest.mark.parametrize(

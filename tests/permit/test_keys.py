@@ -1,7 +1,8 @@
 import base64
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from permit_signing import ALGORITHMS, der, encode, jwk, jwks, pem, private_key, public_key
 
 from litellm_plugin.errors import PermitRejected, Reason
@@ -16,6 +17,7 @@ from litellm_plugin.permit import (
 )
 
 GOOD = jwk("P-256", kid="good", alg="ES256")
+MAX_DOCUMENT_BYTES = 262_144
 
 
 def off_curve():
@@ -33,12 +35,16 @@ def off_curve():
         pytest.param({"kty": "oct", "kid": "bad"}, id="R42-oct-without-k"),
         pytest.param(jwk("P-256", private=True, kid="bad"), id="R42-private-ec"),
         pytest.param(jwk("rsa", private=True, kid="bad", key_ops=["verify"]), id="R42-private-rsa"),
-        pytest.param(jwk("rsa", kid="bad", p="AQAB"), id="R42-private-member-alone"),
+        *[
+            pytest.param(jwk("rsa", kid="bad", **{name: "AQAB"}), id=f"R42-private-member-{name}-alone")
+            for name in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+        ],
         pytest.param(jwk("P-256", kid="bad", use="enc"), id="R42-use-enc"),
         pytest.param(jwk("P-256", kid="bad", key_ops=["encrypt"]), id="R42-key-ops-encrypt"),
         pytest.param(jwk("P-256", kid="bad", key_ops="verify"), id="R42-key-ops-text"),
         pytest.param(jwk("P-256", kid="bad", alg="none"), id="R42-alg-none"),
         pytest.param(jwk("P-256", kid="bad", alg=["ES256"]), id="R42-alg-list"),
+        pytest.param(jwk("rsa", kid="bad", alg="PS256"), id="R25-alg-not-the-issuers"),
         pytest.param(jwk("rsa-1024", kid="bad"), id="R43-rsa-1024"),
         pytest.param(jwk("rsa-e3", kid="bad"), id="R43-rsa-exponent-3"),
         pytest.param(jwk("rsa", kid="bad", e="AQ"), id="R43-rsa-exponent-1"),
@@ -113,6 +119,50 @@ def test_jwk_without_alg_takes_the_issuers_algorithms_that_fit(name, fitting):
     assert keys.find("k", min(fitting)).algorithms == fitting
 
 
+@pytest.mark.parametrize(
+    ("alg", "name"),
+    [
+        *[pytest.param(alg, "rsa", id=alg) for alg in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")],
+        pytest.param("ES256", "P-256", id="ES256"),
+        pytest.param("ES384", "P-384", id="ES384"),
+        pytest.param("ES512", "P-521", id="ES512"),
+        pytest.param("EdDSA", "ed25519", id="EdDSA"),
+    ],
+)
+def test_each_supported_algorithm_has_a_key_that_fits(alg, name):
+    keys = parse_jwks(jwks(jwk(name, kid="k", alg=alg)), SUPPORTED_ALGORITHMS)
+
+    assert keys.find("k", alg).algorithms == {alg}
+
+
+def rsa_public_key(bits):
+    return RSAPublicNumbers(e=65537, n=2 ** (bits - 1) + 1).public_key()
+
+
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_rsa_key_at_a_limit_of_its_size_is_taken(bits):
+    assert VerificationKey("k", frozenset({"RS256"}), rsa_public_key(bits)).key.key_size == bits
+
+
+@pytest.mark.parametrize("bits", [pytest.param(bits, id=f"R43-rsa-{bits}") for bits in (2047, 8193)])
+def test_rsa_key_beyond_a_limit_of_its_size_cannot_exist(bits):
+    with pytest.raises(KeyDocumentError):
+        VerificationKey("k", frozenset({"RS256"}), rsa_public_key(bits))
+
+
+@pytest.mark.parametrize(
+    ("parse", "document"),
+    [
+        pytest.param(parse_jwks, jwks(GOOD).ljust(MAX_DOCUMENT_BYTES), id="jwks"),
+        pytest.param(parse_pem, pem("rsa").ljust(MAX_DOCUMENT_BYTES, b"\n"), id="pem"),
+    ],
+)
+def test_a_document_is_read_up_to_its_limit(parse, document):
+    assert len(parse(document, ALGORITHMS).keys) == 1
+    with pytest.raises(KeyDocumentError, match="longer than"):
+        parse(document + b"\n", ALGORITHMS)
+
+
 def test_declared_alg_binds_the_key():  # R25
     keys = parse_jwks(jwks(jwk("rsa", kid="r", alg="RS256")), SUPPORTED_ALGORITHMS)
 
@@ -162,6 +212,9 @@ def test_pem_key_can_be_given_a_kid():
         pytest.param(pem("rsa") + pem("P-256"), id="two-blocks"),
         pytest.param(pem("rsa").replace(b"M", b"?"), id="damaged"),
         pytest.param(pem("rsa-1024"), id="R43-rsa-1024"),
+        pytest.param(
+            public_key("rsa").public_bytes(Encoding.PEM, PublicFormat.PKCS1), id="R42-another-form-of-key"
+        ),
         pytest.param(pem("P-384"), id="R43-curve-without-algorithm"),
         pytest.param(
             private_key("rsa").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
@@ -204,11 +257,28 @@ def test_key_with_algorithms_that_do_not_fit_cannot_exist(algorithms, key):
         VerificationKey("k", frozenset(algorithms), key)
 
 
+def test_key_set_demands_a_kid_by_default():  # R35
+    keys = KeySet((VerificationKey("k", frozenset({"ES256"}), public_key("P-256")),))
+
+    with pytest.raises(PermitRejected) as caught:
+        keys.find(None, "ES256")
+    assert caught.value.reason is Reason.KEY_UNKNOWN
+
+
+def test_key_set_without_a_key_cannot_exist():
+    with pytest.raises(KeyDocumentError):
+        KeySet(())
+
+
 def test_key_set_with_one_kid_twice_cannot_exist():  # R40
     key = VerificationKey("k", frozenset({"ES256"}), public_key("P-256"))
 
     with pytest.raises(KeyDocumentError):
         KeySet((key, key))
+
+
+def test_secret_of_32_bytes_is_long_enough():
+    assert symmetric_keys(b"x" * 32, kid="hs").find("hs", "HS256").key == b"x" * 32
 
 
 def test_secret_is_not_in_the_representation():

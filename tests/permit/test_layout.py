@@ -250,6 +250,52 @@ def test_each_issuer_has_its_own_typ():
     assert both.verify(permit_token(head={"typ": "at+jwt"}, iss="https://other.example"), NOW, 0.0)
 
 
+@pytest.mark.parametrize("name", ["tenant_tier", "latency_class", "policy_version"])
+def test_a_claim_that_always_has_one_value_may_be_a_constant(name):
+    value = claims()[name]
+    layout = TokenLayout(claims={name: ClaimConstant(value)})
+
+    permit = native_verifier(layout=layout).verify(permit_token(**{name: ...}), NOW, 0.0)
+
+    assert getattr(permit, name) == value
+
+
+def test_a_path_may_be_eight_names_deep():
+    layout = TokenLayout(claims={"tenant": ClaimPath(tuple("abcdefgh"))})
+    container = "acme"
+    for name in reversed("bcdefgh"):
+        container = {name: container}
+
+    assert (
+        native_verifier(layout=layout).verify(permit_token(a=container, tenant=...), NOW, 0.0).tenant
+        == "acme"
+    )
+
+
+def test_a_claim_that_is_read_elsewhere_may_be_ignored_where_it_stood():
+    layout = TokenLayout(claims={"tenant": ClaimPath(("org",))}, ignored=frozenset({("tenant",)}))
+
+    permit = native_verifier(layout=layout).verify(permit_token(org="acme", tenant="globex"), NOW, 0.0)
+
+    assert permit.tenant == "acme"
+
+
+def test_a_neighbour_of_a_claim_may_be_ignored():
+    layout = TokenLayout(claims={"exp": ClaimPath(("exp", "at"))}, ignored=frozenset({("exp", "zone")}))
+
+    permit = native_verifier(layout=layout).verify(
+        permit_token(exp={"at": NOW + 60, "zone": "UTC"}), NOW, 0.0
+    )
+
+    assert permit.expires_at == NOW + 60
+
+
+def test_ignored_preferences_are_not_read():
+    layout = TokenLayout(ignored=frozenset({("preferences",)}))
+
+    assert native_verifier(layout=layout).verify(permit_token(preferences=7), NOW, 0.0).preferences == ()
+
+
 def test_reading_does_not_change_the_payload():
     payload = claims(org={"id": "acme"}, tenant=...)
     before = json.dumps(payload)
@@ -308,9 +354,13 @@ def test_arbitrary_values_never_raise_another_error(title, data):  # P4
             {"claims": {"tenant": ClaimPath(("a",))}, "ignored": frozenset({("a",)})}, id="ignored-and-read"
         ),
         pytest.param({"ignored": frozenset({("regions",)})}, id="ignored-restriction"),
-        pytest.param(
-            {"claims": {"exp": ClaimPath(("until",))}, "ignored": frozenset({("exp",)})}, id="ignored-expiry"
-        ),
+        *[
+            pytest.param(
+                {"claims": {name: ClaimPath(("elsewhere",))}, "ignored": frozenset({(name,)})},
+                id=f"ignored-{name}",
+            )
+            for name in ("aud", "exp", "iat", "nbf")
+        ],
         pytest.param({"ignored": frozenset({()})}, id="ignored-nothing"),
     ],
 )

@@ -169,6 +169,30 @@ def test_signature_of_another_permit_is_invalid(alg):
     assert rejection(f"{signing_input}.{other.rpartition('.')[2]}") is Reason.SIGNATURE_INVALID
 
 
+def token_of(length):
+    """A signed token of exactly so many characters."""
+    for pad in range(8):
+        head = {"alg": "EdDSA", "kid": "ed-1", "typ": "x" * pad}
+        rest = length - len(signed(head, b"", private_key("ed25519"), "EdDSA"))
+        if rest % 4 != 1:
+            return signed(head, b"x" * (rest * 3 // 4), private_key("ed25519"), "EdDSA")
+    raise AssertionError
+
+
+def test_token_at_the_default_limit_is_looked_at():  # A08
+    token = token_of(16_384)
+
+    assert len(token) == 16_384
+    assert set(verify_compact(token, key_set(), ALGORITHMS)) == set(b"x")
+
+
+def test_token_beyond_the_default_limit_is_malformed():  # R06
+    token = token_of(16_385)
+
+    assert len(token) == 16_385
+    assert rejection(token) is Reason.PERMIT_MALFORMED
+
+
 def der_signature(token):
     signing_input = token.rpartition(".")[0]
     return private_key("P-256").sign(signing_input.encode(), ec.ECDSA(SHA256()))

@@ -23,6 +23,7 @@ from permit_signing import (
 
 from litellm_plugin.errors import ConfigurationError, KeysUnavailable, PermitRejected, Reason
 from litellm_plugin.permit import (
+    SUPPORTED_ALGORITHMS,
     IssuerTrust,
     KeySet,
     PermitVerifier,
@@ -110,6 +111,18 @@ def test_other_faults_do_not_wish_for_a_refresh(head):
     rejection(permit_token(head=head), verifier(keys=keys))
 
     assert keys.wishes == []
+
+
+def test_kid_is_demanded_unless_the_issuer_says_otherwise():  # R35
+    only = StaticKeys(KeySet((VerificationKey("ec-1", frozenset({"ES256"}), public_key("P-256")),)))
+    token = permit_token(head={"kid": ...})
+
+    assert rejection(token, verifier(keys=only)) is Reason.KEY_UNKNOWN
+    assert verifier(keys=only, kid_optional=True).verify(token, NOW, 0.0).kid == "ec-1"
+
+
+def test_issuer_may_use_every_supported_algorithm():
+    assert verifier(algorithms=SUPPORTED_ALGORITHMS).verify(permit_token(), NOW, 0.0)
 
 
 def two_issuers():

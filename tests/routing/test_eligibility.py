@@ -28,9 +28,11 @@ def assessed(candidate, *, request=None, scope=None, tried=()):
         pytest.param({}, (None, ""), id="nothing declared"),
         pytest.param({"clearances": frozenset({"internal"})}, (None, ""), id="cleared"),
         pytest.param(
-            {"clearances": frozenset({"public"})}, (Exclusion.NOT_CLEARED, "internal"), id="not cleared"
+            {"clearances": frozenset({"public"})}, (Exclusion.NOT_CLEARED, "internal"), id="R67 not cleared"
         ),
-        pytest.param({"clearances": frozenset()}, (Exclusion.NOT_CLEARED, "internal"), id="cleared for none"),
+        pytest.param(
+            {"clearances": frozenset()}, (Exclusion.NOT_CLEARED, "internal"), id="R67 cleared for none"
+        ),
         pytest.param({"latency_classes": frozenset({"interactive"})}, (None, ""), id="latency class"),
         pytest.param(
             {"latency_classes": frozenset({"batch"})},

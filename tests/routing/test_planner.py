@@ -115,9 +115,9 @@ STATIC_A = a_policy(Static(("a",)))
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        pytest.param({"candidates": []}, Reason.NOT_AUTHORIZED, id="no candidates"),
-        pytest.param({"candidates": [OUTSIDE]}, Reason.NOT_AUTHORIZED, id="none authorized"),
-        pytest.param({"scope": NEEDS_BAA}, Reason.NOT_ELIGIBLE, id="all filtered"),
+        pytest.param({"candidates": []}, Reason.NOT_AUTHORIZED, id="R62 no candidates"),
+        pytest.param({"candidates": [OUTSIDE]}, Reason.NOT_AUTHORIZED, id="R61 none authorized"),
+        pytest.param({"scope": NEEDS_BAA}, Reason.NOT_ELIGIBLE, id="R67 all filtered"),
         pytest.param(
             {"candidates": [down(ABC[0])], "scope": NEEDS_BAA}, Reason.NOT_ELIGIBLE, id="filtered and down"
         ),
@@ -160,9 +160,10 @@ def test_attempts_below_one_are_refused():
 
 
 @given(any_situation)
-def test_nothing_leaves_the_permit(arguments):
+def test_nothing_leaves_the_permit(arguments):  # P1
     decision = decide(**arguments)
     assert {each.endpoint for each in decision.plan} <= arguments["scope"].endpoints
+    assert set(decision.plan) <= set(arguments["candidates"])
     assert not {each.deployment_id for each in decision.plan} & arguments["tried"]
     assert len(decision.plan) <= arguments["policy"].attempts
     assert (decision.verdict is None) == bool(decision.plan)
@@ -181,7 +182,7 @@ def test_the_same_input_gives_the_same_decision(arguments):
 
 
 @given(situation, words)
-def test_a_further_requirement_never_enlarges_the_plan(arguments, word):
+def test_a_further_requirement_never_enlarges_the_plan(arguments, word):  # P2
     scope = arguments["scope"]
     stricter = replace(scope, requirements=scope.requirements | {word})
     before, after = decide(**arguments).plan, decide(**arguments | {"scope": stricter}).plan
@@ -191,7 +192,7 @@ def test_a_further_requirement_never_enlarges_the_plan(arguments, word):
 
 
 @given(situation, st.frozensets(st.sampled_from(ENDPOINTS)))
-def test_a_smaller_permit_never_enlarges_the_plan(arguments, kept):
+def test_a_smaller_permit_never_enlarges_the_plan(arguments, kept):  # P2
     scope = arguments["scope"]
     arguments |= {"policy": replace(arguments["policy"], attempts=10)}
     narrower = arguments | {"scope": replace(scope, endpoints=scope.endpoints & kept)}
