@@ -249,6 +249,7 @@ def test_secret_that_is_short_or_public_is_refused(secret):
         pytest.param({"RS256", "ES256"}, public_key("rsa"), id="R25-two-families"),
         pytest.param({"ES256"}, public_key("P-384"), id="R43-curve"),
         pytest.param({"RS256"}, b"x" * 32, id="R25-rsa-on-secret"),
+        pytest.param({"HS256", "RS256"}, b"x" * 32, id="R44-secret-for-both-families"),
         pytest.param(set(), public_key("rsa"), id="none"),
     ],
 )
