@@ -135,3 +135,20 @@ def test_a_permit_that_expires_between_attempts_stops_the_chain(shared_fleet):  
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "expired")
     assert shared_fleet.calls() == {"us-b": 1}
+
+
+def test_a_permit_that_expires_during_a_stream_does_not_cut_it(shared_fleet):  # C35
+    shared_fleet.clear()
+    provider = shared_fleet.providers["eu-a"]
+    provider.answer = "one two three four five six"
+    provider.always(Fault.drip(1.2))
+    now = int(time.time())
+    try:
+        answer = shared_fleet.send("chat", ["eu-a"], stream=True, permit={"iat": now, "exp": now + 1})
+    finally:
+        provider.answer = "answer from eu-a"
+
+    assert answer.status_code == 200
+    assert "six" in answer.text
+    assert "[DONE]" in answer.text
+    assert answer.elapsed.total_seconds() > 6
