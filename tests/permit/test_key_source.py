@@ -58,9 +58,9 @@ async def test_keys_are_current_after_a_refresh(server):
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        pytest.param([[OLD], [OLD, NEW]], {"old", "new"}, id="A05-new-key-beside-the-old"),
+        pytest.param([[OLD], [OLD, NEW]], {"old", "new"}, id="C21-A05-new-key-beside-the-old"),
         pytest.param([[OLD], [OLD, NEW], [NEW]], {"new"}, id="R41-old-key-retired"),
-        pytest.param([[OLD], [NEW]], {"new"}, id="R41-old-key-removed-at-once"),
+        pytest.param([[OLD], [NEW]], {"new"}, id="C23-R41-old-key-removed-at-once"),
     ],
 )
 async def test_keys_follow_a_rotation(server, answers, expected):
@@ -76,19 +76,22 @@ async def test_keys_follow_a_rotation(server, answers, expected):
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(httpx.Response(200, content=b"<html>"), id="html"),
-        pytest.param(httpx.Response(200, content=b""), id="empty"),
-        pytest.param(httpx.Response(200, content=b'{"keys":[]}'), id="no-keys"),
-        pytest.param(httpx.Response(200, content=jwks(NEW)[:-5]), id="truncated"),
-        pytest.param(httpx.Response(200, content=jwks(NEW) + b" " * 300_000), id="too-big"),
-        pytest.param(httpx.Response(200, content=b"[" * 100_000), id="deep"),
+        pytest.param(httpx.Response(200, content=b"<html>"), id="C19-html"),
+        pytest.param(httpx.Response(200, content=b""), id="C19-empty"),
+        pytest.param(httpx.Response(200, content=b'{"keys":[]}'), id="C19-no-keys"),
+        pytest.param(httpx.Response(200, content=jwks(NEW)[:-5]), id="C19-truncated"),
+        pytest.param(httpx.Response(200, content=jwks(NEW) + b" " * 300_000), id="C19-too-big"),
+        pytest.param(httpx.Response(200, content=b"[" * 100_000), id="C19-deep"),
+        pytest.param(httpx.Response(200, content=b"[]"), id="C19-list"),
+        pytest.param(httpx.Response(200, content=b"{}"), id="C19-empty-object"),
+        pytest.param(httpx.Response(200, content=jwks(NEW).decode().encode("utf-16")), id="C19-utf-16"),
         pytest.param(
             httpx.Response(200, content=jwks(NEW), headers={"content-encoding": "br"}), id="compressed"
         ),
         pytest.param(httpx.Response(500, content=jwks(NEW)), id="server-error"),
-        pytest.param(httpx.Response(302, headers={"location": "https://evil.example"}), id="redirect"),
-        pytest.param(httpx.ConnectError("down"), id="A06-down"),
-        pytest.param(httpx.ReadTimeout("slow"), id="A06-slow"),
+        pytest.param(httpx.Response(302, headers={"location": "https://evil.example"}), id="C19-redirect"),
+        pytest.param(httpx.ConnectError("down"), id="C18-A06-down"),
+        pytest.param(httpx.ReadTimeout("slow"), id="C18-A06-slow"),
         pytest.param(RuntimeError("unforeseen"), id="R75-unforeseen"),
     ],
 )
@@ -129,7 +132,7 @@ async def test_long_answer_is_cut_off(server):
     assert sum(sent) <= 6 * 65_536
 
 
-async def test_slow_answer_is_cut_off(server):
+async def test_slow_answer_is_cut_off(server):  # C19
     async def drip(request):
         await asyncio.sleep(60)
 
@@ -178,7 +181,7 @@ async def test_a_first_load_that_failed_is_retried_soon(server):  # C17
     assert source.is_due(2)
 
 
-async def test_unknown_kids_wish_for_one_refresh_per_cooldown(server):  # R37
+async def test_unknown_kids_wish_for_one_refresh_per_cooldown(server):  # R37, C21, C22
     server.respond(content=jwks(OLD))
     source = url_keys()
     await source.refresh(0)
@@ -272,7 +275,7 @@ def test_unusable_file_stops_the_start(tmp_path, content):
         file_keys(path).load(0)
 
 
-async def test_replaced_file_is_read_at_the_next_refresh(tmp_path):
+async def test_replaced_file_is_read_at_the_next_refresh(tmp_path):  # C24
     path = tmp_path / "jwks.json"
     path.write_bytes(jwks(OLD))
     source = file_keys(path)
@@ -285,7 +288,7 @@ async def test_replaced_file_is_read_at_the_next_refresh(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b'{"keys":[{"kty"'], ids=["removed", "half-written"])
-async def test_last_good_keys_outlive_a_broken_file(tmp_path, content):
+async def test_last_good_keys_outlive_a_broken_file(tmp_path, content):  # C24
     path = tmp_path / "jwks.json"
     path.write_bytes(jwks(OLD))
     source = file_keys(path)

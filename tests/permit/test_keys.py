@@ -57,7 +57,7 @@ def off_curve():
         pytest.param(jwk("P-256", kid=7), id="R36-kid-int"),
     ],
 )
-def test_bad_key_is_skipped_and_the_good_one_stays(entry):
+def test_bad_key_is_skipped_and_the_good_one_stays(entry):  # C20
     keys = parse_jwks(jwks(entry, GOOD), ALGORITHMS)
 
     assert [key.kid for key in keys.keys] == ["good"]
