@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy import denial
+from litellm_plugin.proxy.enforcement import unserved
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
@@ -22,6 +23,7 @@ HEADER_NAMES: Final = (
 )
 # The OpenAI and Anthropic clients repeat these and every 5xx.
 _SENT_AGAIN: Final = frozenset({408, 409, 429})
+_FIRST_CLIENT_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
 _MODEL_ID_HEADER: Final = b"x-litellm-model-id"
 _PREFIX: Final = b"x-permit-"
@@ -54,6 +56,7 @@ class Answer:
         if self._is_replaced:
             return
         if message["type"] == "http.response.start":
+            self._end_unreported(message["status"])
             if message["status"] >= _FIRST_ERROR_STATUS and self._state.verdict is not None:
                 await self.deny(self._state.verdict)
                 return
@@ -85,6 +88,21 @@ class Answer:
         lines = denial.headers(verdict, state.retry_after_s)
         ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
         await denial.send_http(self._send, verdict, payload, [*lines, *ours])
+
+    def _end_unreported(self, status: int) -> None:
+        """Ends a request whose only attempt failed where LiteLLM's retry loop does not look.
+
+        It opens a streamed text completion after that loop is over, so no failure hook fires for it.
+        """
+        attempt = self._state.current
+        if attempt is None or attempt.status is not None or self._state.verdict is not None:
+            return
+        if (
+            _FIRST_ERROR_STATUS <= status < _FIRST_CLIENT_ERROR
+            or status == 429
+            or status >= _FIRST_SERVER_ERROR
+        ):
+            self._state.end(unserved(self._state))
 
     def _answering(self, lines: denial.Headers) -> Attempt | None:
         """The attempt that LiteLLM says this answer is from; a request may make side calls beside it."""
