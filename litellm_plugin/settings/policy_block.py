@@ -1,0 +1,89 @@
+"""The policy block as it stands in YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from litellm_plugin.settings.model import Name, StrictModel
+from litellm_plugin.settings.permit_block import PermitBlock
+
+
+class ClassificationBlock(StrictModel):
+    """What a data classification demands of an endpoint."""
+
+    require: list[Name] = []
+
+
+class LatencyClassBlock(StrictModel):
+    """A latency class that permits may name."""
+
+
+class StrategyBlock(StrictModel):
+    """Which strategy ranks the eligible endpoints."""
+
+    strategy: Literal["static", "cost"]
+    endpoints: list[Name] | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> StrategyBlock:
+        if self.strategy == "static" and not self.endpoints:
+            raise ValueError("strategy 'static' needs `endpoints`, a list of endpoint names")
+        if self.strategy != "static" and self.endpoints is not None:
+            raise ValueError(f"strategy {self.strategy!r} takes no `endpoints`; only 'static' does")
+        return self
+
+
+class RuleBlock(StrictModel):
+    """One rule: the first whose condition is true picks the strategy."""
+
+    name: Name
+    when: str = Field(min_length=1, max_length=4_096)
+    use: StrategyBlock
+
+
+class ResilienceBlock(StrictModel):
+    """How often a request may be tried."""
+
+    attempts: int = Field(default=3, ge=1, le=10)
+
+
+class DecisionLogBlock(StrictModel):
+    """Where decision records go."""
+
+    file: str = Field(default="decisions.jsonl", min_length=1)
+    chain: bool = False
+    required: bool = False
+
+
+class PolicyBlock(StrictModel):
+    """The whole block."""
+
+    permit: PermitBlock
+    classifications: dict[Name, ClassificationBlock] = Field(min_length=1)
+    latency_classes: dict[Name, LatencyClassBlock] = Field(min_length=1)
+    tenant_tiers: list[Name] = Field(min_length=1)
+    rules: list[RuleBlock] = []
+    default: StrategyBlock
+    resilience: ResilienceBlock = ResilienceBlock()
+    decision_log: DecisionLogBlock = DecisionLogBlock()
+    body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []
+
+    @field_validator("classifications", "latency_classes", mode="before")
+    @classmethod
+    def _empty_entries(cls, value: object) -> object:
+        """`phi:` with nothing behind it means `phi: {}`."""
+        if not isinstance(value, Mapping):
+            return value
+        return {key: {} if entry is None else entry for key, entry in value.items()}
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_are_distinct(cls, value: list[RuleBlock]) -> list[RuleBlock]:
+        names = [rule.name for rule in value]
+        for name in names:
+            if name == "default" or names.count(name) > 1:
+                raise ValueError(f"rule name {name!r} is taken; each rule has a name of its own")
+        return value

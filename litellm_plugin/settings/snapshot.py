@@ -1,0 +1,212 @@
+"""The policy block as one immutable snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+import yaml
+from pydantic import ValidationError
+
+from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.permit import ClaimConstant, ClaimPolicy, Revocations
+from litellm_plugin.routing import (
+    Condition,
+    Cost,
+    RoutingPolicy,
+    Rule,
+    RuleSet,
+    Static,
+    Strategy,
+    compile_condition,
+)
+from litellm_plugin.settings.explanation import BLOCK, explain, unknown
+from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock, RuleBlock, StrategyBlock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from litellm_plugin.settings.flags import Flags
+    from litellm_plugin.settings.permit_block import PermitBlock
+
+_POLICY_FILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySnapshot:
+    """Everything that one decision is made by; replaced as a whole, never changed.
+
+    Attributes:
+        permit: How permits come in and where keys are.
+        claims: What the values of claims may be.
+        requirements: Attributes each classification demands.
+        routing: Rules, strategies and the number of attempts.
+        decision_log: Where records go.
+        body_fields: Body fields that pass in addition to the published schemas.
+        config_hash: SHA-256 over the block, in canonical JSON; records name it.
+        redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
+    """
+
+    permit: PermitBlock
+    claims: ClaimPolicy
+    requirements: Mapping[str, frozenset[str]]
+    routing: RoutingPolicy
+    decision_log: DecisionLogBlock
+    body_fields: frozenset[str]
+    config_hash: str
+    redis_url: str | None = field(default=None, repr=False)
+
+    def static_endpoints(self) -> Iterator[tuple[str, str]]:
+        """Every (rule name, endpoint name) that a static strategy lists."""
+        for rule in (*self.routing.rules.rules, self.routing.rules.default):
+            if isinstance(rule.strategy, Static):
+                for endpoint in rule.strategy.endpoints:
+                    yield rule.name, endpoint
+
+
+def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
+    """Reads the policy block, or the file that holds it, into a snapshot.
+
+    Args:
+        source: The value of `litellm_settings.permit_router`: a mapping, or a file's path.
+        flags: The environment flags; `policy` and `log` win over what the block says.
+        base: The folder that relative paths are taken from.
+
+    Raises:
+        ConfigurationError: Names the key, what stands there and what was expected.
+    """
+    if flags.policy is not None:
+        source = str(flags.policy)
+    if source is None:
+        raise ConfigurationError(
+            f"{BLOCK} is missing: write the policy block there, or set PERMIT_ROUTER_POLICY to a file that holds it"
+        )
+    where = BLOCK
+    if isinstance(source, str):
+        where = f"policy file {str(base / source)!r}"
+        source = _read_policy_file(base / source)
+    if not isinstance(source, Mapping):
+        raise ConfigurationError(f"{where}: a mapping is expected, {type(source).__name__} stands there")
+    block = _parse(source)
+    if flags.log is not None:
+        block = block.model_copy(
+            update={"decision_log": block.decision_log.model_copy(update={"file": str(flags.log)})}
+        )
+    return _snapshot(block, flags.redis_url)
+
+
+def check_endpoints(snapshot: PolicySnapshot, known: Sequence[str]) -> None:
+    """Makes sure that static strategies name endpoints that LiteLLM's configuration has.
+
+    Raises:
+        ConfigurationError: Names the rule, the endpoint and the nearest known one.
+    """
+    for rule, endpoint in snapshot.static_endpoints():
+        if endpoint not in known:
+            raise ConfigurationError(f"{BLOCK}: rule {rule!r}: {unknown('endpoint', endpoint, known)}")
+
+
+def _read_policy_file(path: Path) -> object:
+    try:
+        if path.stat().st_size > _POLICY_FILE_LIMIT_BYTES:
+            raise ConfigurationError(
+                f"policy file {str(path)!r} is larger than {_POLICY_FILE_LIMIT_BYTES} bytes"
+            )
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # ValueError: an impossible date, or a path with a NUL; RecursionError: lists nested thousands deep.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"policy file {str(path)!r} cannot be read as YAML: {error}") from error
+    if isinstance(document, Mapping) and set(document) == {"permit_router"}:
+        return document["permit_router"]
+    return document
+
+
+def _parse(source: Mapping[Any, Any]) -> PolicyBlock:
+    try:
+        return PolicyBlock.model_validate(dict(source))
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, PolicyBlock)) from error
+
+
+def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
+    _check_layouts(block)
+    return PolicySnapshot(
+        permit=block.permit,
+        claims=_claims(block),
+        requirements={name: frozenset(entry.require) for name, entry in block.classifications.items()},
+        routing=RoutingPolicy(rules=_rules(block), attempts=block.resilience.attempts),
+        decision_log=block.decision_log,
+        body_fields=frozenset(block.body_fields),
+        config_hash=_hash(block),
+        redis_url=redis_url,
+    )
+
+
+def _check_layouts(block: PolicyBlock) -> None:
+    declared = {"tenant_tier": block.tenant_tiers, "latency_class": list(block.latency_classes)}
+    for number, issuer in enumerate(block.permit.issuers):
+        where = f"{BLOCK}.permit.issuers.{number}"
+        try:
+            layout = block.permit.layout(issuer)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from error
+        for name, source in layout.claims.items():
+            if isinstance(source, ClaimConstant) and source.value not in declared.get(name, [source.value]):
+                raise ConfigurationError(f"{where}: claims: {unknown(name, source.value, declared[name])}")
+
+
+def _claims(block: PolicyBlock) -> ClaimPolicy:
+    accepted = block.permit.accepted_policy_versions
+    revoked = block.permit.revoked
+    try:
+        return ClaimPolicy(
+            classifications=frozenset(block.classifications),
+            tenant_tiers=frozenset(block.tenant_tiers),
+            latency_classes=frozenset(block.latency_classes),
+            max_lifetime_s=block.permit.max_lifetime_seconds,
+            leeway_s=block.permit.leeway_seconds,
+            minimum_policy_version=block.permit.minimum_policy_version,
+            accepted_policy_versions=None if accepted is None else frozenset(accepted),
+            revocations=Revocations(
+                jti=frozenset(revoked.jti),
+                kid=frozenset(revoked.kid),
+                policy_versions=frozenset(revoked.policy_versions),
+            ),
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{BLOCK}.permit.{error}") from error
+
+
+def _rules(block: PolicyBlock) -> RuleSet:
+    return RuleSet(
+        rules=tuple(
+            Rule(name=rule.name, condition=_condition(rule), strategy=_strategy(rule.use))
+            for rule in block.rules
+        ),
+        default=Rule(name="default", condition=None, strategy=_strategy(block.default)),
+    )
+
+
+def _condition(rule: RuleBlock) -> Condition:
+    try:
+        return compile_condition(rule.when)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{BLOCK}.rules: rule {rule.name!r}: {error}") from error
+
+
+def _strategy(use: StrategyBlock) -> Strategy:
+    match use.strategy:
+        case "static":
+            return Static(endpoints=tuple(use.endpoints or ()))
+        case "cost":
+            return Cost()
+        case _:
+            assert_never(use.strategy)
+
+
+def _hash(block: PolicyBlock) -> str:
+    canonical = json.dumps(block.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
