@@ -16,8 +16,8 @@ from litellm_plugin.proxy.answer import HEADER_NAMES
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
-from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
-from litellm_plugin.settings import Flags, check_endpoints, load_policy
+from litellm_plugin.proxy.selfcheck import INERT, configuration_warnings, deployment_ids, read_policy
+from litellm_plugin.settings import Flags
 
 _runtime: Final = Runtime()
 
@@ -57,11 +57,10 @@ def build() -> PermitRouter:
 
 def _build(flags: Flags) -> PermitRouter:
     config = proxy_server.proxy_config.get_config_state()
-    settings = config.get("litellm_settings") or {}
     base = _config_folder()
-    policy = load_policy(settings.get("permit_router"), flags, base=base)
-    check_configuration(config, policy)
-    check_endpoints(policy, declared_endpoints(config))
+    policy = read_policy(config, flags, base=base)
+    for warning in configuration_warnings(config):
+        _runtime.log.warning("%s", warning)
     install(proxy_server.app, _runtime)
     router = PermitRouter(_runtime)
     _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
@@ -130,6 +129,4 @@ def _make_inert() -> None:
     if _runtime.is_inert:
         return
     _runtime.is_inert = True
-    _runtime.log.error(
-        "PERMIT_ROUTER_ENABLED is false: the permit router is INERT, no permit is checked and nothing is enforced"
-    )
+    _runtime.log.error("%s", INERT)
