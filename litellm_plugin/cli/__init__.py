@@ -2,6 +2,7 @@
 
 import typer
 
+from litellm_plugin.cli.check import check
 from litellm_plugin.cli.demo import demo
 from litellm_plugin.cli.permit import permit
 
@@ -10,6 +11,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False, help=__doc__
 )
 app.command()(demo)
+app.command()(check)
 app.add_typer(permit, name="permit")
 
 

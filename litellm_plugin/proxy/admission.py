@@ -6,10 +6,7 @@ It wraps what LiteLLM's ExceptionMiddleware wraps, so that CORS and root paths w
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any, Final
-
-from starlette._utils import get_route_path
 
 from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Verdict
 from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, check_request_id
@@ -17,6 +14,7 @@ from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
+from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
 from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.settings import PolicySnapshot
 
-HEALTH_PATH: Final = "/permit-router/v1/health"
-_READINESS: Final = "/health/readiness"
 # Every header that LiteLLM takes its key from.
 _KEY_HEADERS: Final = (
     b"x-litellm-api-key",
@@ -81,8 +77,8 @@ class Admission:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        if _is_health(scope):
-            await self._send_health(send)
+        if is_health(scope):
+            await send_health(send, self._runtime)
             return
         if self._runtime.is_inert:
             await self.app(scope, receive, send)
@@ -107,8 +103,8 @@ class Admission:
         if isinstance(state, Permitted):
             self._runtime.count_admitted(state)
             await self._forward(state, scope, receive, send)
-        elif route.template == _READINESS and self._runtime.faults():
-            await self._send_health(send)
+        elif route.template == READINESS_PATH and self._runtime.faults():
+            await send_health(send, self._runtime)
         else:
             await self.app(self._scrubbed(scope, None), receive, send)
 
@@ -251,18 +247,6 @@ class Admission:
         if request_id is not None:
             lines.append((b"x-permit-request-id", request_id.encode()))
         await denial.send_http(send, verdict, payload, lines)
-
-    async def _send_health(self, send: Send) -> None:
-        health = self._runtime.health()
-        payload = json.dumps(health).encode()
-        status = 503 if health["status"] == "red" else 200
-        lines = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": lines})
-        await send({"type": "http.response.body", "body": payload})
-
-
-def _is_health(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["method"] == "GET" and get_route_path(scope) == HEALTH_PATH
 
 
 def _check_content_type(scope: Scope) -> None:

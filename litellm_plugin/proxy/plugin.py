@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import litellm
 from litellm.proxy import proxy_server
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.answer import HEADER_NAMES
+from litellm_plugin.proxy.backstop import Backstop
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
-from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
-from litellm_plugin.settings import Flags, check_endpoints, load_policy
+from litellm_plugin.proxy.selfcheck import INERT, configuration_warnings, deployment_ids, read_policy
+from litellm_plugin.settings import Flags
 
 _runtime: Final = Runtime()
 
@@ -57,55 +57,41 @@ def build() -> PermitRouter:
 
 def _build(flags: Flags) -> PermitRouter:
     config = proxy_server.proxy_config.get_config_state()
-    settings = config.get("litellm_settings") or {}
     base = _config_folder()
-    policy = load_policy(settings.get("permit_router"), flags, base=base)
-    check_configuration(config, policy)
-    check_endpoints(policy, declared_endpoints(config))
+    policy = read_policy(config, flags, base=base)
+    for warning in configuration_warnings(config):
+        _runtime.log.warning("%s", warning)
     install(proxy_server.app, _runtime)
     router = PermitRouter(_runtime)
-    _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
     _runtime.expected_deployments = deployment_ids(config)
     _runtime.known_endpoints = frozenset(declared_endpoints(config))
+    presence = Presence(router, proxy_server.app, routes=bool(_runtime.expected_deployments))
+    _runtime.load(policy, base=base, presence=presence.missing)
     _runtime.start()
     return router
 
 
 def install(app: Any, runtime: Runtime) -> None:
-    """Puts admission inside the app's ExceptionMiddleware, once, and shows our headers to browsers.
+    """Puts admission inside the app's ExceptionMiddleware and the backstop into its router, once.
+
+    Browsers are shown our headers.
 
     Raises:
         ConfigurationError: The middleware stack is not built yet, or holds no ExceptionMiddleware.
     """
-    outer = _exception_middleware(app)
+    outer = exception_middleware(app)
     if outer is None:
         raise ConfigurationError(
             "LiteLLM's app has no ExceptionMiddleware in its middleware stack; this version cannot be guarded"
         )
     if isinstance(outer.app, Admission):
         return
+    if not isinstance(app.router.middleware_stack, Backstop):
+        app.router.middleware_stack = Backstop(app.router.middleware_stack, runtime)
     outer.app = Admission(outer.app, app.router, runtime)
     _expose_headers(app)
     if not runtime.is_inert:
         forbid_redirects()
-
-
-def missing_parts(router: PermitRouter) -> list[str]:
-    """Says what of the plugin is no longer in its place; empty when all is."""
-    missing = []
-    if not any(callback is router for callback in litellm.callbacks):
-        missing.append("litellm.callbacks does not hold the plugin's hooks")
-    outer = _exception_middleware(proxy_server.app)
-    if outer is None or not isinstance(outer.app, Admission):
-        missing.append("admission is not in the app's middleware stack")
-    return missing
-
-
-def _exception_middleware(app: Any) -> Any | None:
-    layer = app.middleware_stack
-    while layer is not None and not isinstance(layer, ExceptionMiddleware):
-        layer = getattr(layer, "app", None)
-    return layer
 
 
 def _expose_headers(app: Any) -> None:
@@ -131,6 +117,4 @@ def _make_inert() -> None:
     if _runtime.is_inert:
         return
     _runtime.is_inert = True
-    _runtime.log.error(
-        "PERMIT_ROUTER_ENABLED is false: the permit router is INERT, no permit is checked and nothing is enforced"
-    )
+    _runtime.log.error("%s", INERT)

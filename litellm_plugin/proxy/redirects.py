@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # httpx, and its successor that newer SDKs bring along.
 _LIBRARIES: Final = ("httpx", "httpx2")
 _MARK: Final = "_permit_router_guarded"
+_guarded_clients: Final[list[Any]] = []
 
 
 def forbid_redirects() -> None:
@@ -32,11 +33,18 @@ def forbid_redirects() -> None:
         _guard(library.Client, _sync_send)
 
 
+def are_forbidden() -> bool:
+    """Whether every client that was guarded still is; a wrapper round the guard passes its mark on."""
+    return all(getattr(client.send, _MARK, False) for client in _guarded_clients)
+
+
 def _guard(client: Any, wrap: Callable[[Any], Any]) -> None:
     if not getattr(client.send, _MARK, False):
         guarded = wrap(client.send)
         setattr(guarded, _MARK, True)
         client.send = guarded
+        if client not in _guarded_clients:
+            _guarded_clients.append(client)
 
 
 def _async_send(send: Any) -> Any:

@@ -12,20 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, KeysUnavailable, Reason
-from litellm_plugin.permit import (
-    FileKeys,
-    KeyDocumentError,
-    KeyFormat,
-    PermitVerifier,
-    RefreshTimes,
-    Revocations,
-    SingleUse,
-    UrlKeys,
-)
-from litellm_plugin.permit.secret import secret_keys
+from litellm_plugin.permit import PermitVerifier, Revocations, SingleUse
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
+from litellm_plugin.proxy.key_sources import key_source
 from litellm_plugin.proxy.recorder import Recorder
+from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
 from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
 from litellm_plugin.state import (
     MemoryReplayStore,
@@ -163,10 +155,8 @@ class Runtime:
         self._presence = presence
         self._single_use = self._guard(policy) if policy.permit.binding == "single_use" else None
         self.policy = policy
-        if policy.permit.binding == "none":
-            self.log.warning(
-                "permit.binding is 'none': whoever holds a permit can send any body with it until it expires"
-            )
+        for warning in policy_warnings(policy):
+            self.log.warning("%s", warning)
 
     async def claim(self, permit: Permit, body_sha256: str) -> Claim | None:
         """Takes the one use of a permit, where the operator asks for single use; None where not.
@@ -182,10 +172,6 @@ class Runtime:
     def _guard(self, policy: PolicySnapshot) -> SingleUse:
         store: MemoryReplayStore | RedisReplayStore
         if self._redis is None:
-            self.log.warning(
-                "permit.binding is 'single_use' without PERMIT_ROUTER_REDIS_URL: uses are known per worker only, "
-                "and forgotten at a restart"
-            )
             store = MemoryReplayStore(self.clock.monotonic)
         else:
             store = RedisReplayStore(self._redis)
@@ -215,14 +201,15 @@ class Runtime:
             await self._redis.aclose()
 
     def faults(self) -> list[Fault]:
-        """Why governed requests are refused now; empty when they are served."""
+        """Why governed requests are refused now; empty when they are served. A change is logged once."""
+        faults = self._faults()
+        if faults != self._told:
+            self._tell(faults)
+        return faults
+
+    def _faults(self) -> list[Fault]:
         if self.policy is None:
-            return [
-                Fault(
-                    Reason.NOT_READY,
-                    "no policy is loaded: litellm_settings.callbacks does not list litellm_plugin.permit_router",
-                )
-            ]
+            return [Fault(Reason.NOT_READY, f"no policy is loaded: {UNREGISTERED}")]
         self.start()
         faults = [Fault(Reason.NOT_READY, message) for message in self._presence()]
         now_s = self.clock.monotonic()
@@ -230,12 +217,12 @@ class Runtime:
             faults.append(Fault(Reason.KEYS_UNAVAILABLE, "no issuer's keys are loaded"))
         return faults
 
-    def tell(self, faults: list[Fault]) -> None:
-        """Logs why requests are refused, once per change."""
-        if faults != self._told:
-            self._told = faults
-            for fault in faults:
-                self.log.error("Requests are refused (%s): %s", fault.reason, fault.message)
+    def _tell(self, faults: list[Fault]) -> None:
+        self._told = faults
+        for fault in faults:
+            self.log.error("Requests are refused (%s): %s", fault.reason, fault.message)
+        if not faults:
+            self.log.info("The permit router is whole again; requests are served")
 
     def _look_for_deployments(self) -> None:
         """Counts what LiteLLM left out of its router: it logs a deployment that it cannot read, and goes on."""
@@ -351,31 +338,7 @@ class Runtime:
         self._verifier = PermitVerifier(self._trusts, self._claims, policy.permit.max_permit_bytes)
 
     def _keys(self, block: IssuerBlock, base: Path) -> KeySource:
-        algorithms = frozenset(block.algorithms)
-        times = RefreshTimes(interval_s=block.refresh_seconds, max_stale_s=block.max_stale_seconds)
-        if block.jwks_url:
-            return UrlKeys(
-                block.jwks_url,
-                issuer=block.issuer,
-                algorithms=algorithms,
-                times=times,
-                allow_http=block.allow_http,
-            )
-        if block.secret_env:
-            try:
-                return secret_keys(block.secret_env, os.environ, kid=block.kid)
-            except KeyDocumentError as error:
-                raise ConfigurationError(f"keys of issuer {block.issuer!r}: {error}") from error
-        key_format = KeyFormat.JWKS if block.jwks_file else KeyFormat.PEM
-        path = base / (block.jwks_file or block.public_key_file or "")
-        keys = FileKeys(
-            path, key_format, issuer=block.issuer, algorithms=algorithms, kid=block.kid, times=times
-        )
-        try:
-            keys.load(self.clock.monotonic())
-        except KeyDocumentError as error:
-            raise ConfigurationError(f"keys of issuer {block.issuer!r}: {error}") from error
-        return keys
+        return key_source(block, base=base, environment=os.environ, monotonic_s=self.clock.monotonic())
 
     def _new_recorder(self, log: DecisionLog, config_hash: str) -> Recorder:
         return Recorder(

@@ -1,4 +1,7 @@
-"""The self-check: settings of LiteLLM that would lead past the permit, found before the start."""
+"""The self-check: settings of LiteLLM that would lead past the permit, found before the start.
+
+It knows LiteLLM's configuration, never its code: `permit-router check` runs it without importing LiteLLM.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,35 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
+from litellm_plugin.settings import check_endpoints, load_policy
 
 if TYPE_CHECKING:
-    from litellm_plugin.settings import PolicySnapshot
+    from pathlib import Path
+
+    from litellm_plugin.settings import Flags, PolicySnapshot
+
+INERT: Final = (
+    "PERMIT_ROUTER_ENABLED is false: the permit router is INERT, no permit is checked and nothing is enforced"
+)
+UNREGISTERED: Final = "litellm_settings.callbacks does not list litellm_plugin.permit_router"
 
 # Strategies whose selection is asynchronous; the others pick without asking our hook.
 _ASYNC_STRATEGIES: Final = frozenset(
     {"simple-shuffle", "least-busy", "latency-based-routing", "cost-based-routing", "usage-based-routing-v2"}
 )
 
+
+# litellm/caching/caching.py, Cache.__init__: the kinds of cache that embed each prompt, and their embedders.
+_SEMANTIC_CACHES: Final = {
+    "redis-semantic": "redis_semantic_cache_embedding_model",
+    "valkey-semantic": "valkey_semantic_cache_embedding_model",
+    "qdrant-semantic": "qdrant_semantic_cache_embedding_model",
+}
+_DEFAULT_EMBEDDER: Final = "text-embedding-ada-002"
+# litellm/router_utils/auto_router_model_naming.py
+_AUTO_ROUTER: Final = "auto_router/"
+# Any of these says where a call goes.
+_ADDRESSES: Final = ("api_base", "base_url", "aws_region_name", "vertex_location")
 
 # What this plugin reads of `model_info`.
 _FACTS: Final = (
@@ -31,6 +54,28 @@ _FACTS: Final = (
 )
 
 
+def read_policy(config: Mapping[str, Any], flags: Flags, *, base: Path) -> PolicySnapshot:
+    """Reads the policy block and holds LiteLLM's configuration against it.
+
+    Args:
+        config: LiteLLM's whole configuration, environment references resolved.
+        flags: The environment flags.
+        base: The folder that relative paths are taken from.
+
+    Raises:
+        ConfigurationError: All faults of the block and of the configuration, a line each.
+    """
+    block = _section(config, "litellm_settings").get("permit_router")
+    try:
+        policy = load_policy(block, flags, base=base)
+    except ConfigurationError as error:
+        faults = [str(error), *_findings(config, None)]
+        raise ConfigurationError("\n".join(faults)) from error
+    check_configuration(config, policy)
+    check_endpoints(policy, declared_endpoints(config))
+    return policy
+
+
 def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> None:
     """Refuses a configuration that opens a way round the permit.
 
@@ -41,9 +86,67 @@ def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> No
     Raises:
         ConfigurationError: Names each setting, what it would open and what to write instead.
     """
-    findings = [*_opened(policy), *_general(config), *_router(config), *_deployments(config, policy)]
+    findings = [*_opened(policy), *_findings(config, policy)]
     if findings:
         raise ConfigurationError("\n".join(findings))
+
+
+def router_findings(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What of the router's settings leads past the permit; a router that runs is judged by the same.
+
+    Args:
+        settings: `router_settings` by name; what is missing is at LiteLLM's default.
+    """
+    strategy = settings.get("routing_strategy", "simple-shuffle")
+    if not isinstance(strategy, str) or strategy not in _ASYNC_STRATEGIES:
+        yield (
+            f"router_settings.routing_strategy {strategy!r} picks a deployment without asking the permit router; "
+            "write simple-shuffle"
+        )
+    if settings.get("enable_pre_call_checks"):
+        yield (
+            "router_settings.enable_pre_call_checks drops the deployment that the permit router chose and costs "
+            "about 12 ms a request; remove it: windows and capabilities are checked here"
+        )
+    if settings.get("disable_cooldowns") is not True:
+        yield (
+            "router_settings.disable_cooldowns is not true: LiteLLM's cooldowns would hide authorized endpoints; "
+            "write disable_cooldowns: true"
+        )
+
+
+def registration_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Whether LiteLLM will load the hooks at all; the start itself sees that at its first request."""
+    callbacks = _section(config, "litellm_settings").get("callbacks") or []
+    listed = [callbacks] if isinstance(callbacks, str) else callbacks
+    if "litellm_plugin.permit_router" not in listed:
+        yield f'{UNREGISTERED}: nothing would be enforced; write callbacks: ["litellm_plugin.permit_router"]'
+
+
+def configuration_warnings(config: Mapping[str, Any]) -> Iterator[str]:
+    """What is worth a second look, although it opens nothing."""
+    for where, entry in _placed(config):
+        params, info = entry.get("litellm_params"), entry.get("model_info")
+        if not isinstance(params, Mapping) or not any(params.get(name) for name in _ADDRESSES):
+            yield (
+                f"{where} has no litellm_params.api_base: LiteLLM takes the address from the environment or from "
+                "the provider's default; write it, so that this file says where prompts go"
+            )
+        if not isinstance(info, Mapping) or not info.get("region"):
+            yield (
+                f"{where} has no model_info.region: permits that are narrowed to regions exclude it; write its region"
+            )
+
+
+def policy_warnings(policy: PolicySnapshot) -> Iterator[str]:
+    """What the operator gives up by what the policy says."""
+    if policy.permit.binding == "none":
+        yield "permit.binding is 'none': whoever holds a permit can send any body with it until it expires"
+    if policy.permit.binding == "single_use" and policy.redis_url is None:
+        yield (
+            "permit.binding is 'single_use' without PERMIT_ROUTER_REDIS_URL: uses are known per worker only, "
+            "and forgotten at a restart"
+        )
 
 
 def declared_endpoints(config: Mapping[str, Any]) -> list[str]:
@@ -65,41 +168,63 @@ def _opened(policy: PolicySnapshot) -> Iterator[str]:
         )
 
 
+def _findings(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Iterator[str]:
+    yield from _general(config)
+    yield from router_findings(_section(config, "router_settings"))
+    yield from _semantic_cache(config)
+    yield from _deployments(config, policy)
+
+
 def _general(config: Mapping[str, Any]) -> Iterator[str]:
-    general = config.get("general_settings") or {}
-    for name, opens in (
-        ("allow_client_side_credentials", "lets a caller name the host and key of a call"),
-        ("pass_through_all_models", "sends models that no deployment names to the provider"),
+    general = _section(config, "general_settings")
+    # litellm/proxy/route_llm_request.py reads the second one off the router.
+    of_router = _section(_section(config, "router_settings"), "router_general_settings")
+    for place, settings, name, opens in (
+        (
+            "general_settings",
+            general,
+            "allow_client_side_credentials",
+            "lets a caller name the host and key of a call",
+        ),
+        (
+            "general_settings",
+            general,
+            "pass_through_all_models",
+            "sends models that no deployment names to the provider",
+        ),
+        (
+            "router_settings.router_general_settings",
+            of_router,
+            "pass_through_all_models",
+            "sends models that no deployment names to the provider",
+        ),
     ):
-        if general.get(name):
-            yield f"general_settings.{name} {opens}; remove it or write false"
+        if settings.get(name):
+            yield f"{place}.{name} {opens}; remove it or write false"
+    for place in ("general_settings", "litellm_settings", "router_settings"):
+        if _section(config, place).get("configurable_clientside_auth_params"):
+            yield f"{place}.configurable_clientside_auth_params would let a caller name host and key; remove it"
 
 
-def _router(config: Mapping[str, Any]) -> Iterator[str]:
-    router = config.get("router_settings") or {}
-    strategy = router.get("routing_strategy", "simple-shuffle")
-    if strategy not in _ASYNC_STRATEGIES:
+def _semantic_cache(config: Mapping[str, Any]) -> Iterator[str]:
+    settings = _section(config, "litellm_settings")
+    params = _section(settings, "cache_params")
+    setting = _SEMANTIC_CACHES.get(str(params.get("type")))
+    if not settings.get("cache") or setting is None:
+        return
+    embedder = str(params.get(setting) or _DEFAULT_EMBEDDER)
+    groups = [str(entry.get("model_name")) for entry in _model_list(config)]
+    if embedder not in groups:
         yield (
-            f"router_settings.routing_strategy {strategy!r} picks a deployment without asking the permit router; "
-            "write simple-shuffle"
-        )
-    if router.get("enable_pre_call_checks"):
-        yield (
-            "router_settings.enable_pre_call_checks drops the deployment that the permit router chose and costs "
-            "about 12 ms a request; remove it: windows and capabilities are checked here"
-        )
-    if router.get("disable_cooldowns") is not True:
-        yield (
-            "router_settings.disable_cooldowns is not true: LiteLLM's cooldowns would hide authorized endpoints; "
-            "write disable_cooldowns: true"
+            f"litellm_settings.cache_params.{setting} {embedder[:80]!r} is in no deployment of model_list: each prompt "
+            "would go to an embedding model that no permit can name; write a model_name of model_list, or another "
+            "cache type"
         )
 
 
-def _deployments(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:
-    entries = _model_list(config)
+def _deployments(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Iterator[str]:
     seen: set[str] = set()
-    for position, entry in enumerate(entries):
-        where = f"model_list[{position}] ({str(entry.get('model_name'))[:80]!r})"
+    for where, entry in _placed(config):
         info = entry.get("model_info") or {}
         if not isinstance(info, Mapping):
             yield f"{where}: model_info is {type(info).__name__}; a mapping is expected"
@@ -111,13 +236,24 @@ def _deployments(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[
             yield f"{where}: model_info.id {name!r} is taken by another deployment; ids are unique"
         else:
             seen.add(name)
-        params = entry.get("litellm_params") or {}
-        if params.get("configurable_clientside_auth_params"):
-            yield f"{where}: configurable_clientside_auth_params lets a caller name host and key; remove it"
-        if params.get("silent_model"):
-            yield f"{where}: litellm_params.silent_model sends each prompt to a second model; remove it"
+        yield from _destinations(where, _section(entry, "litellm_params"))
         yield from _misspelt(where, info)
-        yield from _facts(where, info, policy)
+        yield from _facts(where, info)
+        if policy is not None:
+            yield from _declared(where, info, policy)
+
+
+def _destinations(where: str, params: Mapping[str, Any]) -> Iterator[str]:
+    if params.get("configurable_clientside_auth_params"):
+        yield f"{where}: configurable_clientside_auth_params lets a caller name host and key; remove it"
+    if params.get("silent_model"):
+        yield f"{where}: litellm_params.silent_model sends each prompt to a second model; remove it"
+    model = str(params.get("model"))
+    if model.startswith(_AUTO_ROUTER):
+        yield (
+            f"{where}: litellm_params.model {model[:80]!r} lets LiteLLM choose the model and shows each prompt to a "
+            "classifier, some over a connection that no hook sees; remove it and write `rules`"
+        )
 
 
 def _misspelt(where: str, info: Mapping[str, Any]) -> Iterator[str]:
@@ -130,7 +266,7 @@ def _misspelt(where: str, info: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}: model_info.{key} is not known; did you mean {nearest[0]!r}?"
 
 
-def _facts(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:
+def _declared(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:
     for key, known in (
         ("clearances", policy.claims.classifications),
         ("latency_classes", policy.claims.latency_classes),
@@ -143,6 +279,9 @@ def _facts(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Itera
             continue
         for unknown in sorted({str(each) for each in value} - known):
             yield f"{where}: model_info.{key} names {unknown!r}, which the policy block does not declare"
+
+
+def _facts(where: str, info: Mapping[str, Any]) -> Iterator[str]:
     if info.get("tier") not in {None, "free", "paid"}:
         # litellm/types/router.py, ModelInfo: the router drops such a deployment with a log line.
         yield (
@@ -153,9 +292,19 @@ def _facts(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Itera
         yield f"{where}: model_info.attributes is {info['attributes']!r}; a list is expected"
 
 
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _placed(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for position, entry in enumerate(_model_list(config)):
+        yield f"model_list[{position}] ({str(entry.get('model_name'))[:80]!r})", entry
+
+
 def _model_list(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    entries = config.get("model_list") or []
-    return [entry for entry in entries if isinstance(entry, Mapping)]
+    entries = config.get("model_list")
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
 
 def _infos(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -9,8 +9,9 @@ from proxy_cases import drive, http_scope, websocket_scope
 from starlette.responses import Response
 
 from litellm_plugin.errors import Reason, Verdict
-from litellm_plugin.proxy.admission import HEALTH_PATH, Admission
+from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, current_state
+from litellm_plugin.proxy.health import HEALTH_PATH
 
 BODY = b'{"model": "gpt", "messages": []}'
 

@@ -6,7 +6,14 @@ import pytest
 from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints
+from litellm_plugin.proxy.selfcheck import (
+    check_configuration,
+    configuration_warnings,
+    declared_endpoints,
+    policy_warnings,
+    read_policy,
+    registration_findings,
+)
 from litellm_plugin.settings import Flags, load_policy
 
 CONFIG = {
@@ -45,7 +52,14 @@ def test_a_configuration_without_side_doors_passes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "strategy", ["simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing-v2"]
+    "strategy",
+    [
+        "simple-shuffle",
+        "least-busy",
+        "latency-based-routing",
+        "cost-based-routing",
+        "usage-based-routing-v2",
+    ],
 )
 def test_a_strategy_with_an_asynchronous_selector_passes(tmp_path, strategy):
     config = with_setting("router_settings", "routing_strategy", strategy)
@@ -78,6 +92,28 @@ def test_a_strategy_with_an_asynchronous_selector_passes(tmp_path, strategy):
             "'usage-based-routing' picks a deployment without asking",
             "write simple-shuffle",
             id="strategy",
+        ),
+        *(
+            pytest.param(
+                "router_settings",
+                "routing_strategy",
+                value,
+                "picks a deployment without asking",
+                "write simple-shuffle",
+                id=f"strategy-{value}",
+            )
+            for value in (None, "lar1", "provider-budget-routing", ["simple-shuffle"])
+        ),
+        *(
+            pytest.param(
+                section,
+                "configurable_clientside_auth_params",
+                ["api_base"],
+                "would let a caller name host and key",
+                "remove it",
+                id=f"client-auth-{section}",
+            )
+            for section in ("general_settings", "litellm_settings", "router_settings")
         ),
         pytest.param(
             "router_settings",
@@ -128,6 +164,19 @@ def test_cooldowns_left_at_their_default_are_refused(tmp_path):
             id="client-auth",
         ),
         pytest.param(
+            {"litellm_params": {"model": "openai/x", "silent_model": "gpt-2"}},
+            "litellm_params.silent_model sends each prompt to a second model; remove it",
+            id="silent-model",
+        ),
+        *(
+            pytest.param(
+                {"litellm_params": {"model": model}},
+                f"litellm_params.model {model!r} lets LiteLLM choose the model and shows each prompt to a classifier",
+                id=model,
+            )
+            for model in ("auto_router/a", "auto_router/complexity_router", "auto_router/adaptive_router/x")
+        ),
+        pytest.param(
             {"model_info": {"id": "x", "clearances": ["secret"]}},
             "model_info.clearances names 'secret', which the policy block does not declare",
             id="clearance",
@@ -158,6 +207,132 @@ def test_a_deployment_is_refused_by_its_place_and_group(tmp_path, changes, said)
     (finding,) = findings(with_deployment(**changes), tmp_path)
     assert finding.startswith("model_list[1] ('gpt')")
     assert said in finding
+
+
+def test_models_that_no_deployment_names_are_refused_where_the_router_reads_it(tmp_path):
+    config = with_setting("router_settings", "router_general_settings", {"pass_through_all_models": True})
+    (finding,) = findings(config, tmp_path)
+    assert finding.startswith("router_settings.router_general_settings.pass_through_all_models ")
+
+
+def with_cache(**params):
+    return with_setting("litellm_settings", "cache", True) | {
+        "litellm_settings": {"cache": True, "cache_params": params}
+    }
+
+
+@pytest.mark.parametrize(
+    ("params", "embedder"),
+    [
+        pytest.param(
+            {"type": f"{kind}-semantic", f"{kind}_semantic_cache_embedding_model": "embed"}, "embed", id=kind
+        )
+        for kind in ("redis", "valkey", "qdrant")
+    ]
+    + [pytest.param({"type": "redis-semantic"}, "text-embedding-ada-002", id="litellms-default")],
+)
+def test_a_semantic_cache_whose_embedder_is_no_deployment_is_refused(tmp_path, params, embedder):
+    (finding,) = findings(with_cache(**params), tmp_path)
+    kind = params["type"].partition("-")[0]
+    assert finding.startswith(
+        f"litellm_settings.cache_params.{kind}_semantic_cache_embedding_model {embedder!r} is in no deployment"
+    )
+    assert "write a model_name of model_list" in finding
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(
+            with_cache(type="qdrant-semantic", qdrant_semantic_cache_embedding_model="gpt"), id="declared"
+        ),
+        pytest.param(with_cache(type="local"), id="exact"),
+        pytest.param(
+            with_setting("litellm_settings", "cache_params", {"type": "redis-semantic"}), id="cache-off"
+        ),
+    ],
+)
+def test_a_cache_that_shows_prompts_to_nobody_else_passes(tmp_path, config):
+    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"fallbacks": [{"gpt": ["other"]}], "default_fallbacks": ["other"]}, id="fallbacks"),
+        pytest.param({"model_group_alias": {"a": "gpt"}}, id="alias"),
+        pytest.param(
+            {
+                "routing_groups": [
+                    {"group_name": "g", "models": ["gpt"], "routing_strategy": "usage-based-routing"}
+                ]
+            },
+            id="routing-groups",
+        ),
+    ],
+)
+def test_what_selection_filters_anyway_passes(tmp_path, settings):
+    # A group's strategy picks among what selection left: router.py, _async_get_available_deployment.
+    config = {**CONFIG, "router_settings": {**CONFIG["router_settings"], **settings}}
+    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("router_settings", ["x"]),
+        ("general_settings", "x"),
+        ("model_list", {"a": 1}),
+        ("litellm_settings", 1),
+    ],
+)
+def test_a_section_of_the_wrong_kind_is_no_crash(tmp_path, section, value):
+    config = {**CONFIG, "router_settings": {}, section: value}
+    assert "disable_cooldowns" in findings(config, tmp_path)[-1]
+
+
+def test_an_unregistered_plugin_is_a_finding():
+    (finding,) = registration_findings({"litellm_settings": {"callbacks": ["langfuse"]}})
+    assert finding.startswith("litellm_settings.callbacks does not list litellm_plugin.permit_router")
+    assert 'write callbacks: ["litellm_plugin.permit_router"]' in finding
+
+
+@pytest.mark.parametrize("callbacks", ["litellm_plugin.permit_router", ["a", "litellm_plugin.permit_router"]])
+def test_a_registered_plugin_is_none(callbacks):
+    assert list(registration_findings({"litellm_settings": {"callbacks": callbacks}})) == []
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"api_base": "https://a.test"}, {"base_url": "https://a.test"}, {"aws_region_name": "eu-west-1"}],
+)
+def test_a_deployment_that_says_where_it_is_gives_no_warning(params):
+    config = {"model_list": [{"litellm_params": params, "model_info": {"region": "eu"}}]}
+    assert list(configuration_warnings(config)) == []
+
+
+def test_a_deployment_that_does_not_gives_two():
+    address, region = configuration_warnings({"model_list": [{"model_name": "gpt", "litellm_params": None}]})
+    assert address.startswith("model_list[0] ('gpt') has no litellm_params.api_base")
+    assert region.startswith("model_list[0] ('gpt') has no model_info.region")
+
+
+@pytest.mark.parametrize(
+    ("binding", "said"), [("body", []), ("none", ["'none'"]), ("single_use", ["'single_use' without"])]
+)
+def test_a_binding_says_what_it_gives_up(tmp_path, binding, said):
+    block = {**POLICY_BLOCK, "permit": {**POLICY_BLOCK["permit"], "binding": binding}}
+    warnings = list(policy_warnings(load_policy(block, Flags(), base=tmp_path)))
+    assert len(warnings) == len(said)
+    assert all(part in text for part, text in zip(said, warnings, strict=True))
+
+
+def test_a_wrong_block_hides_no_finding_of_the_configuration(tmp_path):
+    config = {**CONFIG, "router_settings": {}, "litellm_settings": {"permit_router": {"permti": {}}}}
+    with pytest.raises(ConfigurationError) as caught:
+        read_policy(config, Flags(), base=tmp_path)
+    assert "did you mean 'permit'" in str(caught.value)
+    assert "disable_cooldowns" in str(caught.value)
 
 
 def test_every_finding_has_its_line(tmp_path):

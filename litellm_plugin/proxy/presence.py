@@ -1,0 +1,115 @@
+"""Presence: whether the plugin is still in its place in LiteLLM, asked anew for every request.
+
+LiteLLM 1.101 to 1.109 run the three hooks out of `litellm.callbacks` (proxy/utils.py, callback_capabilities;
+router.py or router_python_core.py, async_callback_filter_deployments; utils.py, async_pre_call_deployment_hook).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import litellm
+from litellm.proxy import proxy_server
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+from litellm_plugin.proxy.admission import Admission
+from litellm_plugin.proxy.backstop import Backstop
+from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.redirects import are_forbidden
+from litellm_plugin.proxy.selfcheck import router_findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_HOOKS: Final = (
+    "async_pre_call_hook",
+    "async_filter_deployments",
+    "async_pre_call_deployment_hook",
+    "async_post_call_failure_deployment_hook",
+    "async_log_success_event",
+    "async_log_failure_event",
+)
+_DEFINED: Final = tuple(vars(PermitRouter)[name] for name in _HOOKS)
+_PARTS: Final = ("runtime", "_enforcement", "_outcomes")
+_SETTINGS: Final = ("routing_strategy", "enable_pre_call_checks", "disable_cooldowns")
+# Each of these on the router itself stands before LiteLLM's own, which asks our hook: set_custom_routing_strategy.
+_SELECTORS: Final = tuple(
+    f"{prefix}{name}"
+    for name in (
+        "get_available_deployment",
+        "async_get_available_deployment",
+        "async_get_healthy_deployments",
+        "async_callback_filter_deployments",
+    )
+    for prefix in ("", "_core_")
+)
+
+
+class Presence:
+    """Knows how the plugin was put in place, and says what has changed since.
+
+    Args:
+        hooks: The callback that LiteLLM was given.
+        app: LiteLLM's app, with admission installed.
+        routes: Whether LiteLLM's configuration has deployments to route among.
+    """
+
+    def __init__(self, hooks: PermitRouter, app: Any, *, routes: bool) -> None:
+        self._hooks = hooks
+        self._app = app
+        self._routes = routes
+        self._parts = tuple(vars(hooks)[name] for name in _PARTS)
+
+    def missing(self) -> list[str]:
+        """What is no longer in its place; empty when all is. It takes a few microseconds."""
+        return [*self._hook_faults(), *self._app_faults(), *self._router_faults()]
+
+    def _hook_faults(self) -> Iterator[str]:
+        if not any(callback is self._hooks for callback in litellm.callbacks):
+            yield "litellm.callbacks does not hold the plugin's hooks"
+        own = vars(self._hooks)
+        defined = tuple(map(vars(type(self._hooks)).get, _HOOKS))
+        if defined != _DEFINED or not own.keys().isdisjoint(_HOOKS):
+            yield "a hook of the plugin was replaced"
+        if tuple(map(own.get, _PARTS)) != self._parts:
+            yield "the hooks were taken off the plugin's runtime"
+
+    def _app_faults(self) -> Iterator[str]:
+        outer = exception_middleware(self._app)
+        if outer is None or not isinstance(outer.app, Admission):
+            yield "admission is not in the app's middleware stack"
+        if not isinstance(self._app.router.middleware_stack, Backstop):
+            yield "the backstop is not in the app's router"
+        if not are_forbidden():
+            yield "an HTTP client follows redirects again: its send method was replaced"
+
+    def _router_faults(self) -> Iterator[str]:
+        router = proxy_server.llm_router
+        if router is None:
+            if self._routes:
+                yield "LiteLLM has no router"
+            return
+        yield from router_faults(router)
+
+
+def router_faults(router: Any) -> Iterator[str]:
+    """What of a router leads past the permit, by the settings that it has now."""
+    # From 1.109 on the router is a facade; its core holds everything, under a prefix of its own.
+    held: Mapping[str, Any] = vars(vars(router).get("_core", router))
+    # A setting that LiteLLM no longer keeps here is None, and no good value.
+    settings = {name: held.get(name, held.get(f"_core_{name}")) for name in _SETTINGS}
+    yield from router_findings(settings)
+    general = held.get("router_general_settings", held.get("_core_router_general_settings"))
+    if getattr(general, "pass_through_all_models", False):
+        yield "the router sends models that no deployment names to the provider: pass_through_all_models is on"
+    if not held.keys().isdisjoint(_SELECTORS):
+        replaced = ", ".join(name for name in _SELECTORS if name in held)
+        yield f"the router's {replaced} was replaced: it picks a deployment without asking the permit router"
+
+
+def exception_middleware(app: Any) -> Any | None:
+    """The layer inside which admission sits; None when the app has none, or its stack is not built."""
+    layer = app.middleware_stack
+    while layer is not None and not isinstance(layer, ExceptionMiddleware):
+        layer = getattr(layer, "app", None)
+    return layer
