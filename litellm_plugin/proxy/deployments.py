@@ -21,13 +21,19 @@ class Deployments:
     """Reads LiteLLM's router anew at each call, since LiteLLM may replace or change it at any time.
 
     What was read of a deployment is kept as long as LiteLLM's own objects for it stay the same.
+
+    Args:
+        router: The router to read; None is the proxy's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, router: Any | None = None) -> None:
+        self._router = router
         self._read: dict[str, tuple[object, object, object, Candidate]] = {}
 
     def router(self) -> Any | None:
         """LiteLLM's router; None until its configuration was loaded."""
+        if self._router is not None:
+            return self._router
         from litellm.proxy import proxy_server  # noqa: PLC0415 - imported by the proxy itself, seconds to import
 
         return proxy_server.llm_router
