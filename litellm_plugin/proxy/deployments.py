@@ -62,10 +62,15 @@ class Deployments:
         return (candidate(entry),) if entry is not None else ()
 
     def configured(self, wanted_id: str) -> Mapping[str, Any] | None:
-        """The configured deployment of this id, as a mapping; None when LiteLLM has none."""
+        """The configured deployment of this id, as a mapping; None when LiteLLM has none.
+
+        LiteLLM before 1.106 keeps a deployment of its own for a call that brings an address or a key, and marks
+        it with the id of the one that it stands for: nobody configured that.
+        """
         router = self.router()
         found = router.get_deployment(model_id=wanted_id) if router is not None and wanted_id else None
-        return found.model_dump(exclude_none=True) if found is not None else None
+        entry = found.model_dump(exclude_none=True) if found is not None else None
+        return None if entry is None or entry["model_info"].get("original_model_id") else entry
 
     def _candidate(self, entry: Mapping[str, Any]) -> Candidate:
         info, params, prices = entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost
