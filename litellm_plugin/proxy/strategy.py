@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import re
@@ -14,9 +15,10 @@ from litellm.types.router import CustomRoutingStrategyBase
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import Permit, check_api_key, check_body, check_request_id, recheck
 from litellm_plugin.proxy import fields
+from litellm_plugin.proxy.call_context import PermitContext
 from litellm_plugin.proxy.call_hooks import CallGuard, register
 from litellm_plugin.proxy.call_stream import CallStream
-from litellm_plugin.proxy.calls import CallDenied, Grant, RouterCall, current_call, grant_of, grants, inside
+from litellm_plugin.proxy.calls import CallDenied, Grant, RouterCall, current_call, grant_of, inside
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.outcomes import Outcomes
@@ -30,9 +32,8 @@ from litellm_plugin.settings import Flags, PolicySnapshot, check_endpoints, load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from contextvars import Token
-    from types import TracebackType
 
+    from litellm_plugin.permit import Claim
     from litellm_plugin.proxy.clock import Clock
 
 _METHOD: Final = "SDK"
@@ -144,9 +145,11 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
             check_api_key(verified, None)
             recheck(verified, self._policy.claims, self._runtime.clock.wall())
         except PermitRejected as rejected:
-            self._record_refusal(rejected, verified)
+            self._record_refusal(verdict_of(rejected), verified)
             raise
-        return PermitContext(self, verified, digest)
+        is_single_use = self._policy.permit.binding == "single_use"
+        take = functools.partial(self._take, verified, digest) if is_single_use else None
+        return PermitContext(self, verified, take, self._give_back)
 
     async def start(self) -> None:
         """Loads keys that are kept at a URL, and keeps all keys current from now on."""
@@ -252,20 +255,27 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
             RequestDenied: There is no permit, or this kind of call is not open.
         """
         function = kwargs.get("original_generic_function") or kwargs.get("original_function")
+        grant = grant_of(self)
+        try:
+            return self._admit(function, grant)
+        except CallDenied as denied:
+            permit = grant.permit if grant is not None else None
+            denied.decision_id = self._record_refusal(denied.verdict, permit, _path(function))
+            raise
+
+    def _admit(self, function: object, grant: Grant | None) -> RouterCall:
         if not inspect.iscoroutinefunction(function):
             raise CallDenied(_SYNCHRONOUS)
-        name = getattr(function, "__name__", "").removeprefix("_")
-        call_type = _KINDS.get(f"_{name}") or _KINDS.get(name)
+        call_type = _KINDS.get(function.__name__)
         if call_type is None:
-            raise CallDenied(_not_open(name))
+            raise CallDenied(_not_open(_path(function)))
         if self._closed:
             raise CallDenied(_CLOSED)
-        grant = grant_of(self)
         if grant is None or grant.closed:
             self._deny_without_permit()
-        return self._new_call(grant, call_type, name)
+        return self._new_call(grant, call_type, _path(function))
 
-    def _new_call(self, grant: Grant, call_type: CallType, name: str) -> RouterCall:
+    def _new_call(self, grant: Grant, call_type: CallType, path: str) -> RouterCall:
         if grant.is_single_use and grant.claim is None:
             raise CallDenied(verdict_of(PermitRejected(Reason.REPLAYED)))
         claim, grant.claim = grant.claim, None
@@ -276,7 +286,7 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
             scope=permit.scope(self._policy.requirements[permit.data_classification]),
             call_type=call_type,
             method=_METHOD,
-            template=f"Router.{name}",
+            template=path,
             received_s=self._runtime.clock.monotonic(),
             claim=claim,
             grant=grant,
@@ -345,83 +355,20 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
         clock = self._runtime.clock
         return self._runtime.verifier.verify(token, now=clock.wall(), monotonic_s=clock.monotonic())
 
-    def _record_refusal(self, rejected: PermitRejected, permit: Permit | None) -> None:
-        route = Route(PathKind.GOVERNED, _METHOD, _ENTRY)
-        self._runtime.recorder.refusal({}, route, verdict_of(rejected), permit)
-
-
-class PermitContext:
-    """A context whose calls of the strategy's router stand under one permit; entered once.
-
-    Contexts nest, and each task has its own. After the exit no attempt begins; open streams may be read on.
-
-    Args:
-        strategy: The strategy whose router the permit is for.
-        permit: The verified permit.
-        body_sha256: The hash of the body that it is used for.
-    """
-
-    def __init__(self, strategy: PermitRoutingStrategy, permit: Permit, body_sha256: str) -> None:
-        self.permit = permit
-        self._strategy = strategy
-        self._body_sha256 = body_sha256
-        self._is_single_use = strategy._policy.permit.binding == "single_use"  # noqa: SLF001 - one module
-        self._grant: Grant | None = None
-        self._token: Token[Grant | None] | None = None
-
-    def __enter__(self) -> Self:
-        if self._is_single_use:
-            raise ConfigurationError(
-                "permit.binding is 'single_use', which asks a store: write `async with strategy.permit(...)`"
-            )
-        return self._enter(Grant(self._strategy, self.permit, grants.get()))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._grant is not None and self._token is not None:
-            self._grant.close()
-            grants.reset(self._token)
-            self._token = None
-
-    async def __aenter__(self) -> Self:
-        """Enters; where permits are for a single use, takes it.
-
-        Raises:
-            PermitRejected: The permit was used.
-            ReplayStoreLost: Nobody can tell, and the operator wants a refusal then.
-        """
-        runtime = self._strategy._runtime  # noqa: SLF001 - one module
+    async def _take(self, permit: Permit, body_sha256: str) -> Claim | None:
         try:
-            claim = await runtime.claim(self.permit, self._body_sha256)
+            return await self._runtime.claim(permit, body_sha256)
         except PermitRejected as rejected:
-            self._strategy._record_refusal(rejected, self.permit)  # noqa: SLF001 - one module
+            self._record_refusal(verdict_of(rejected), permit)
             raise
-        outer = grants.get()
-        return self._enter(Grant(self._strategy, self.permit, outer, claim, self._is_single_use))
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        grant = self._grant
-        self.__exit__(kind, error, traceback)
-        if grant is not None and grant.claim is not None:
-            # No call took it: the permit may be used yet.
-            unused = self._strategy._new_call(grant, CallType.CHAT, "unused")  # noqa: SLF001 - one module
-            self._strategy._ended(unused, True)  # noqa: SLF001 - one module
+    def _give_back(self, grant: Grant) -> None:
+        """Lets a use that no call took be taken again."""
+        self._ended(self._new_call(grant, CallType.CHAT, _ENTRY), True)
 
-    def _enter(self, grant: Grant) -> Self:
-        if self._grant is not None:
-            raise RuntimeError("a permit's context is entered once; ask the strategy for another")
-        self._grant = grant
-        self._token = grants.set(grant)
-        return self
+    def _record_refusal(self, verdict: Verdict, permit: Permit | None, path: str = _ENTRY) -> str:
+        route = Route(PathKind.GOVERNED, _METHOD, path)
+        return self._runtime.recorder.refusal({}, route, verdict, permit)
 
 
 _NO_PERMIT: Final = Verdict(
@@ -436,16 +383,21 @@ _SYNCHRONOUS: Final = Verdict(
 _CLOSED: Final = Verdict(Reason.NOT_READY, "The permit routing strategy is closed; nothing was sent.")
 
 
-def _not_open(name: str) -> Verdict:
+def _path(function: object) -> str:
+    """How records and messages name the router's method behind one of its functions."""
+    return f"Router.{getattr(function, '__name__', '').removeprefix('_')}"
+
+
+def _not_open(path: str) -> Verdict:
     return Verdict(
         Reason.PATH_NOT_PERMITTED,
-        f"Router.{name} is not open under a permit; docs/sdk.md lists the calls that are. Nothing was sent.",
+        f"{path} is not open under a permit; docs/sdk.md lists the calls that are. Nothing was sent.",
     )
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:
     def refuse(*_: object, **__: object) -> NoReturn:
-        raise CallDenied(_not_open(name))
+        raise CallDenied(_not_open(f"Router.{name}"))
 
     return refuse
 

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import hashlib
 import json
+import re
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import litellm
 import pytest
@@ -100,6 +102,7 @@ class Lab:
         return {
             **POLICY_BLOCK,
             "permit": {**POLICY_BLOCK["permit"], "binding": "none", **permit},
+            "classifications": {"internal": {}, "public": {}},
             "resilience": {"attempts": 3},
             "decision_log": {"file": str(self.folder / "decisions.jsonl")},
         }
@@ -220,6 +223,8 @@ class TestCalls:
             await lab.send(call, lab.text())
         assert caught.value.verdict.reason is Reason.NO_CONTEXT
         assert lab.calls() == {}
+        (record,) = lab.records("decision")
+        assert (record["decision_id"], record["reason"]) == (caught.value.decision_id, "no_context")
 
     @pytest.mark.parametrize("call", CALLS)
     async def test_a_group_outside_the_set_is_refused(self, lab, call):
@@ -787,6 +792,55 @@ class TestConstruction:
         assert caught.value.verdict.reason is Reason.NOT_READY
         with pytest.raises(RequestDenied):
             lab.strategy.permit(lab.issuer.mint(["eu-a"]))
+
+
+async def test_the_guides_example_runs(empty_lab):
+    lab = empty_lab
+    page = (Path(__file__).parents[2] / "docs/sdk.md").read_text()
+    (policy,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for region in ("eu", "us"):
+        address = f"https://{region}.example.com"
+        assert address in example
+        example = example.replace(address, lab.servers.urls[f"{region}-a"])
+    issuer = PermitIssuer(issuer="https://policy.example.com", algorithm="ES256")
+    issuer.write_jwks("jwks.json")
+    (lab.folder / "policy.yaml").write_text(policy)
+    scope = {}
+    exec(example, scope)  # noqa: S102 - the page's own example
+    messages = [{"role": "user", "content": lab.text("us-a")}]
+    body = json.dumps({"model": "chat", "messages": messages}).encode()
+
+    assert await scope["ask"](issuer.mint(["openai-us"], body=body), body) == "answer from us-a"
+    assert await scope["ask"](issuer.mint(["elsewhere"], body=body), body) == "denied: not_authorized"
+    assert await scope["ask"](issuer.mint(["openai-us"], body=b"x"), body) == "rejected: binding_mismatch"
+    assert lab.calls() == {"us-a": 1}
+    assert lab.out_of_set() == ()
+    await scope["strategy"].close()
+
+
+class TestCache:
+    @pytest.fixture
+    async def lab(self, empty_lab, monkeypatch):
+        monkeypatch.setattr(litellm, "cache", None)
+        yield empty_lab.build(cache_responses=True)
+        await empty_lab.strategy.close()
+
+    @pytest.mark.parametrize(
+        ("permit", "sent"),
+        [
+            pytest.param({}, 1, id="same-scope"),
+            pytest.param({"tenant": "globex"}, 2, id="other-tenant"),
+            pytest.param({"data_classification": "public"}, 2, id="other-classification"),
+        ],
+    )
+    async def test_an_answer_stays_in_its_scope(self, lab, permit, sent):
+        text = lab.text("eu-a")
+        for overrides in ({}, permit):
+            with lab.strategy.permit(lab.issuer.mint(["eu-a"], **overrides)):
+                await lab.send("chat", text)
+            await asyncio.sleep(0.05)
+        assert lab.calls() == {"eu-a": sent}
 
 
 def test_a_stream_nobody_holds_is_abandoned(empty_lab):
