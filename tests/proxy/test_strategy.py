@@ -67,6 +67,11 @@ def shared_servers():
         servers.urls[name] = thread.add(provider)
     with thread:
         yield servers
+    with warnings.catch_warnings():
+        # LiteLLM keeps clients of loops that are over; their sockets must not warn in other modules' tests.
+        warnings.simplefilter("ignore")
+        litellm.in_memory_llm_clients_cache.flush_cache()
+        gc.collect()
 
 
 @dataclass
