@@ -6,7 +6,7 @@ PermitRouterError
 ├── KeysUnavailable        an issuer's keys were never loaded or are too old
 ├── StoreUnavailable       what replicas share cannot be read or written now
 ├── ReplayStoreLost        single use cannot be judged, and the operator denies then; see permit/replay.py
-├── RequestDenied          the request ends here; carries the Verdict that the client gets
+├── RequestDenied          the request ends here; carries the Verdict that the client gets (or a router's caller)
 └── RecordNotWritten       the decision log could not take a record that the operator requires
 """
 

@@ -35,7 +35,7 @@ def test_nothing_but_the_proxy_room_imports_litellm():
 def test_every_public_name_resolves():
     env = {"PERMIT_ROUTER_ENABLED": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     last = run(RESOLVED, **env).splitlines()[-1]
-    assert last == "['str', 'PermitRouter', 'function']"
+    assert last == "['type', 'str', 'PermitRouter', 'function']"
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -7,7 +7,7 @@ and log events of the same request.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -152,6 +152,11 @@ def current_state() -> RequestState | None:
     return _state.get()
 
 
-def enter(state: RequestState) -> None:
+def enter(state: RequestState) -> Token[RequestState | None]:
     """Makes `state` the state of everything that runs from here on in this context."""
-    _state.set(state)
+    return _state.set(state)
+
+
+def leave(token: Token[RequestState | None]) -> None:
+    """Takes back what `enter` did, in the same context."""
+    _state.reset(token)

@@ -26,6 +26,10 @@ class Denial(HTTPException):
     A class of its own, so that LiteLLM's failure callbacks do not take it for a provider's failure.
     """
 
+    def __init__(self, verdict: Verdict) -> None:
+        detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
+        super().__init__(status_code=403, detail=detail)
+
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 

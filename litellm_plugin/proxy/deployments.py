@@ -21,13 +21,19 @@ class Deployments:
     """Reads LiteLLM's router anew at each call, since LiteLLM may replace or change it at any time.
 
     What was read of a deployment is kept as long as LiteLLM's own objects for it stay the same.
+
+    Args:
+        router: The router to read; None is the proxy's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, router: Any | None = None) -> None:
+        self._router = router
         self._read: dict[str, tuple[object, object, object, Candidate]] = {}
 
     def router(self) -> Any | None:
         """LiteLLM's router; None until its configuration was loaded."""
+        if self._router is not None:
+            return self._router
         from litellm.proxy import proxy_server  # noqa: PLC0415 - imported by the proxy itself, seconds to import
 
         return proxy_server.llm_router
@@ -56,10 +62,15 @@ class Deployments:
         return (candidate(entry),) if entry is not None else ()
 
     def configured(self, wanted_id: str) -> Mapping[str, Any] | None:
-        """The configured deployment of this id, as a mapping; None when LiteLLM has none."""
+        """The configured deployment of this id, as a mapping; None when LiteLLM has none.
+
+        LiteLLM before 1.106 keeps a deployment of its own for a call that brings an address or a key, and marks
+        it with the id of the one that it stands for: nobody configured that.
+        """
         router = self.router()
         found = router.get_deployment(model_id=wanted_id) if router is not None and wanted_id else None
-        return found.model_dump(exclude_none=True) if found is not None else None
+        entry = found.model_dump(exclude_none=True) if found is not None else None
+        return None if entry is None or entry["model_info"].get("original_model_id") else entry
 
     def endpoint_names(self) -> frozenset[str] | None:
         """The endpoint names of all deployments; None until LiteLLM's configuration was loaded."""

@@ -217,12 +217,14 @@ _WRITTEN_BY_LITELLM: Final = frozenset({"headers", "used_client_oauth_token", "t
 _METADATA_VALUE_LIMIT: Final = 512
 
 # Work that goes on without a request, or context that lives at an endpoint this permit may not name.
-_REFUSED: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
+REFUSED: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
     {
         CallType.RESPONSES: ("background", "previous_response_id", "conversation", "prompt"),
         CallType.MESSAGES: ("container", "inference_geo"),
     }
 )
+"""Fields that end a request when they say anything."""
+
 # Tools for which LiteLLM sends the prompt elsewhere itself.
 _REFUSED_TOOLS: Final = frozenset({"mcp", "mcp_toolset", "file_search"})
 
@@ -358,7 +360,7 @@ def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
     if not isinstance(model, str) or "," in model:
         # LiteLLM takes a list, or a comma, for several calls at once.
         return Verdict(Reason.BODY_INVALID, "The field 'model' must name one model group.")
-    named = [name for name in _REFUSED.get(call_type, ()) if data.get(name)]
+    named = [name for name in REFUSED.get(call_type, ()) if data.get(name)]
     if named:
         return Verdict(
             Reason.BODY_INVALID,

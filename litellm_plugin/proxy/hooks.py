@@ -131,8 +131,10 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
             )
         if isinstance(state, Permitted):
             state.end(verdict)
-        detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
-        raise Denial(status_code=403, detail=detail) from error
+        raise self._denial(verdict) from error
+
+    def _denial(self, verdict: Verdict) -> Denial:
+        return Denial(verdict)
 
 
 _PROBE_TAG = "litellm-internal-health-check"

@@ -16,7 +16,13 @@ from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
-from litellm_plugin.proxy.selfcheck import INERT, configuration_warnings, deployment_ids, read_policy
+from litellm_plugin.proxy.selfcheck import (
+    INERT,
+    configuration_warnings,
+    declared_endpoints,
+    deployment_ids,
+    read_policy,
+)
 from litellm_plugin.settings import Flags
 
 _runtime: Final = Runtime()

@@ -8,7 +8,7 @@ import os
 import socket
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, KeysUnavailable, Reason
@@ -68,6 +68,7 @@ class Runtime:
 
     Args:
         clock: The worker's clock.
+        router: The router whose calls are governed; None is the proxy's own.
 
     Attributes:
         policy: What requests are judged by; None until LiteLLM loaded its configuration.
@@ -79,10 +80,10 @@ class Runtime:
         abandon: Closes what is open of a request; the outcomes put themselves here.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, router: Any | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self.log = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
-        self.deployments = Deployments()
+        self.deployments = Deployments(router)
         self.store = MemoryStore(clock=self.clock.monotonic)
         self.policy: PolicySnapshot | None = None
         self.no_context_calls = 0

@@ -258,6 +258,11 @@ class TestDeployments:
         assert deployments.single(name) == ()
         assert deployments.configured(name) is None
 
+    def test_one_that_litellm_made_for_a_callers_address_is_not_configured(self):
+        router = a_router([entry(info={"id": "made", "original_model_id": "eu-1"})])
+        assert Deployments(router).of_group("gpt")
+        assert Deployments(router).configured("made") is None
+
     def test_what_litellm_holds_back_is_unavailable(self, deployments):
         offered = [entry(info={"id": "us-1"})]
         found = {each.deployment_id: each.is_available for each in deployments.with_health("gpt", offered)}
