@@ -3,9 +3,21 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The oldest LiteLLM, the one that is locked for everything, the newest; each but the locked one has an environment.
+LITELLM_VERSIONS := 1.101.6 1.106.2 1.109.1
+LOCKED := 1.106.2
+OTHERS := $(filter-out $(LOCKED),$(LITELLM_VERSIONS))
+VERSIONS ?= $(LITELLM_VERSIONS)
+# What LiteLLM itself must keep: its names, its routes, and what the enforcement suite tries on it.
+ENFORCEMENT := tests/enforcement tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py \
+	tests/proxy/test_route_inventory.py
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+# $(call venv,VERSION) is the environment's folder, $(call stamp,VERSION) what says that it is installed.
+venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
+stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement lint check bench demo run lock clean
+.PHONY: setup test test-enforcement inventory lint check bench demo run lock clean
 
 setup: $(STAMP)
 
@@ -20,11 +32,30 @@ $(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# --no-deps: the lock is complete, and a release's own pins are not asked again where an override stood in for them.
+.venv-%/.installed: requirements/litellm-%.txt $(BIN)/uv pyproject.toml
+	$(BIN)/uv venv --quiet --clear --no-project --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --require-hashes --requirement $<
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-test-enforcement: $(STAMP)
-	$(BIN)/python -m pytest tests/enforcement
+# VERSIONS="1.101.6 1.109.1" runs a part; a version without a lock is an error.
+test-enforcement: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
+	@for version in $(VERSIONS); do \
+		python=$(BIN)/python; test $$version = $(LOCKED) || python=.venv-$$version/bin/python; \
+		echo "Enforcement on LiteLLM $$version"; \
+		$$python -m pytest $(ENFORCEMENT) || exit 1; \
+	done
+
+# Writes what tests/proxy/test_route_inventory.py compares with: read the difference before it is committed.
+inventory: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
+	@for version in $(VERSIONS); do \
+		python=$(BIN)/python; test $$version = $(LOCKED) || python=.venv-$$version/bin/python; \
+		$$python tests/proxy/route_inventory.py --write || exit 1; \
+	done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,11 +74,17 @@ demo: $(STAMP)
 run: $(STAMP)
 	$(BIN)/permit-router demo --serve
 
+# An overrides file says where an index may lag behind a release's own pins; what it gave is in the lock.
 lock: $(BIN)/uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--extra test --group dev --output-file requirements/dev.txt pyproject.toml
-	echo 'uv' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --output-file requirements/uv.txt -
+	echo 'litellm==$(LOCKED)' | $(COMPILE) --custom-compile-command 'make lock' --extra test --group dev \
+		--output-file requirements/dev.txt pyproject.toml -
+	@for version in $(OTHERS); do \
+		overrides=requirements/overrides-$$version.txt; test -e $$overrides || overrides=; \
+		echo "litellm==$$version" | $(COMPILE) --custom-compile-command 'make lock' --extra test --group build \
+			$${overrides:+--override $$overrides} \
+			--output-file requirements/litellm-$$version.txt pyproject.toml - || exit 1; \
+	done
+	echo 'uv' | $(COMPILE) --no-header --output-file requirements/uv.txt -
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-* build dist *.egg-info

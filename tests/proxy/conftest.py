@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 with warnings.catch_warnings():
     # LiteLLM's own import warns of its pydantic models and leaves a directory iterator to the collector.
     warnings.simplefilter("ignore")
-    from litellm.proxy import proxy_server
-    from litellm.proxy._lazy_features import register_all_features
+    from litellm.proxy import proxy_server  # noqa: F401 - imported where its warnings are silenced
 
     gc.collect()
 
 from proxy_cases import Worker
+from route_inventory import complete_app
 
 from litellm_plugin.proxy.context import _state
 from litellm_plugin.proxy.runtime import Runtime
@@ -52,6 +52,6 @@ def litellm_app():
     """LiteLLM's app with all the features that it loads at their first request."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        register_all_features(proxy_server.app)
+        app = complete_app()
         gc.collect()
-    return proxy_server.app
+    return app
