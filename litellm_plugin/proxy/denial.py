@@ -27,6 +27,12 @@ class Denial(HTTPException):
     """
 
 
+def denial_of(verdict: Verdict) -> Denial:
+    """The exception that ends a request with this verdict, wherever LiteLLM runs."""
+    detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
+    return Denial(status_code=403, detail=detail)
+
+
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 

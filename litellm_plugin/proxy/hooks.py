@@ -9,7 +9,7 @@ from litellm.integrations.custom_logger import CustomLogger
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.context import Permitted, current_state
-from litellm_plugin.proxy.denial import Denial
+from litellm_plugin.proxy.denial import denial_of
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.fields import PUBLISHED_CONTENT
@@ -82,6 +82,9 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         try:
             if current_state() is None and is_health_probe(kwargs):
                 return None
+            if is_search(kwargs, call_type):
+                self._enforcement.check_search(kwargs)
+                return None
             return {**kwargs, **self._enforcement.check(kwargs)}
         except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
             self._end(error)
@@ -131,8 +134,13 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
             )
         if isinstance(state, Permitted):
             state.end(verdict)
-        detail = {"error": {"type": "permit_error", "code": str(verdict.reason), "message": verdict.message}}
-        raise Denial(status_code=403, detail=detail) from error
+        raise denial_of(verdict) from error
+
+
+def is_search(kwargs: dict[str, Any], call_type: Any) -> bool:
+    """Whether LiteLLM is about to ask a vector store or a search tool, which are no deployments."""
+    # CallTypes takes the name of the function that is called, which is the same for both.
+    return getattr(call_type, "value", None) == "asearch" and "query" in kwargs
 
 
 _PROBE_TAG = "litellm-internal-health-check"

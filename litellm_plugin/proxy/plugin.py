@@ -13,6 +13,8 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.answer import HEADER_NAMES
+from litellm_plugin.proxy.egress import egress_table, listed_callbacks
+from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
@@ -66,6 +68,9 @@ def _build(flags: Flags) -> PermitRouter:
     router = PermitRouter(_runtime)
     _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
     _runtime.expected_deployments = deployment_ids(config)
+    _runtime.egress = egress_table(config, policy)
+    _runtime.holding = Holding(_runtime.egress, router, listed_callbacks(config))
+    _runtime.holding.install()
     _runtime.start()
     return router
 

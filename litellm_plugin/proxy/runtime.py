@@ -24,6 +24,8 @@ from litellm_plugin.permit import (
 from litellm_plugin.permit.secret import secret_keys
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
+from litellm_plugin.proxy.egress import EgressTable
+from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.records import FileDecisionLog, NullDecisionLog
 from litellm_plugin.state import MemoryReplayStore, MemoryStore, RedisReplayStore, connect
@@ -74,6 +76,8 @@ class Runtime:
         is_inert: Whether the operator switched the plugin off.
         expected_deployments: The ids of LiteLLM's model list.
         abandon: Closes what is open of a request; the outcomes put themselves here.
+        egress: Which places beside the endpoints may receive which classification.
+        holding: Keeps callbacks from running that may not.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -86,6 +90,8 @@ class Runtime:
         self.is_inert = False
         self.expected_deployments: tuple[str, ...] = ()
         self.abandon: Callable[[Permitted], None] = _nothing
+        self.egress = EgressTable()
+        self.holding = Holding(self.egress, own=None)
         self._told: list[Fault] = []
         self._missing_deployments = 0
         self._rounds = 0

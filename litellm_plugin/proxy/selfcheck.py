@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
 
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> No
     Raises:
         ConfigurationError: Names each setting, what it would open and what to write instead.
     """
-    findings = [*_opened(policy), *_general(config), *_router(config), *_deployments(config, policy)]
+    findings = [
+        *_opened(policy),
+        *_general(config),
+        *_router(config),
+        *_deployments(config, policy),
+        *egress_findings(config, policy),
+    ]
     if findings:
         raise ConfigurationError("\n".join(findings))
 
