@@ -1,8 +1,9 @@
 """Holding: a log sink or a guardrail does not run for a request that it is not cleared for.
 
-LiteLLM's own redaction is no switch: it leaves the request's body in `proxy_server_request`, the provider's
-request in `additional_args` and everything of a failed call in the event, and callers can turn it off by a
-header. So a sink that is not cleared is not called at all, and what cannot be left out ends the request.
+LiteLLM's own redaction is no switch (1.106, redact_messages.py): before a call and after a failed one it redacts
+nothing, it leaves the request's body in `litellm_params.proxy_server_request` and the provider's request in
+`additional_args`, and a caller's header wins over it. So a sink that is not cleared is not called at all, and
+what cannot be left out ends the request.
 """
 
 from __future__ import annotations
