@@ -65,6 +65,7 @@ class Enforcement:
         if refused is not None:
             raise RequestDenied(refused)
         state.dropped_fields = fields.scrub(data, state.call_type, state.policy.body_fields)
+        self._runtime.holding.drop_callbacks(data.get("litellm_logging_obj"))
         self._runtime.holding.check_guardrails(data)
         state.call_id = _text(data.get("litellm_call_id"))
         group = str(data.get("model") or "")

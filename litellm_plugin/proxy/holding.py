@@ -89,6 +89,13 @@ _LISTS: Final = (
     "_async_success_callback",
     "_async_failure_callback",
 )
+_LISTS_OF_A_REQUEST: Final = (
+    "dynamic_input_callbacks",
+    "dynamic_success_callbacks",
+    "dynamic_async_success_callbacks",
+    "dynamic_failure_callbacks",
+    "dynamic_async_failure_callbacks",
+)
 _INTEGRATIONS: Final = ("litellm.integrations.", "litellm_enterprise.")
 # LiteLLM adds it by itself; its searches are held against the permit one by one.
 _CHECKED_ELSEWHERE: Final = frozenset({"VectorStorePreCallHook", "AnthropicCacheControlHook"})
@@ -145,6 +152,16 @@ class Holding:
                 raise RequestDenied(
                     not_cleared(str(guardrail.guardrail_name), state.scope.data_classification)
                 )
+
+    def drop_callbacks(self, logging: object) -> None:
+        """Takes callbacks that a key, a team or the caller named out of this request where it is not cleared for them.
+
+        LiteLLM makes them before its pre-call hooks run, `success_callback` of a caller's body among them.
+        """
+        for name in _LISTS_OF_A_REQUEST:
+            named = getattr(logging, name, None)
+            if named:
+                setattr(logging, name, [each for each in named if not self.holds(each)])
 
     def holds(self, callback: object) -> bool:
         """Whether this callback may not receive what runs here."""

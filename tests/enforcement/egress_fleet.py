@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # The log host's queue is flushed every second.
 QUEUES_S = 2.0
+SINKS = ("log_host", "moderator", "handbook", "web", "cache", "unlisted")
 EVERYTHING = ["public", "internal", "phi", "secret"]
 EGRESS = {
     "other_logger.logger": EVERYTHING,
@@ -119,9 +120,11 @@ class EgressFleet(Fleet):
     """LiteLLM with a log host, own callbacks, guardrails, a vector store, a search tool and a semantic cache."""
 
     def config(self) -> dict[str, Any]:
-        self.sinks = {name: Sink() for name in ("log_host", "moderator", "handbook", "web", "cache")}
+        self.sinks = {name: Sink() for name in SINKS}
         urls = {name: self.servers.add(sink) for name, sink in self.sinks.items()}
         self.env |= {"GENERIC_LOGGER_ENDPOINT": urls["log_host"], "DEFAULT_FLUSH_INTERVAL_SECONDS": "1"}
+        # Credentials that lie in the environment; no setting names the callback that they are for.
+        self.env |= {"LANGSMITH_API_KEY": "k", "LANGSMITH_BASE_URL": urls["unlisted"]}
         self.policy = {
             "classifications": {name: {} for name in EVERYTHING},
             "egress": EGRESS,

@@ -120,6 +120,14 @@ def test_what_has_no_switch_ends_the_request(egress, call, classification, place
     assert egress.arrivals(mark) == {}
 
 
+@pytest.mark.parametrize("field", ["success_callback", "callbacks", "input_callback"])
+def test_a_callback_that_only_the_caller_names_is_not_called(egress, field):
+    mark, answer = sent(egress, "chat", "public", **{field: ["langsmith"]})
+
+    assert answer.status_code == 200, answer.text
+    assert "unlisted" not in egress.arrivals(mark, {"log_host"})
+
+
 class TestAskedGuardrails:
     def test_a_judge_that_is_cleared_asks_its_model_inside_the_permit(self, egress):
         mark, answer = sent(egress, "chat", "public", guardrails=["judge"])
@@ -213,6 +221,7 @@ class TestSemanticCache:
         pytest.param("internal", {}, {"log_host", "told", "cache"}, id="log-sinks-and-cache"),
         pytest.param("phi", {}, {"moderator"}, id="default-guardrail"),
         pytest.param("secret", {}, {"acting"}, id="acting-callback"),
+        pytest.param("internal", {"success_callback": ["langsmith"]}, {"unlisted"}, id="callers-callback"),
         pytest.param("internal", {"model": "rag"}, {"handbook"}, id="vector-store"),
         pytest.param("internal", {"guardrails": ["searcher"]}, {"web"}, id="search-tool"),
     ],

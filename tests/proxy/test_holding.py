@@ -185,6 +185,22 @@ class TestSinks:
         assert holding.holds(sink) is held
 
 
+class TestCallbacksOfARequest:
+    def test_one_that_the_operator_did_not_list_is_taken_out(self, registered, inside):
+        holding = registered(table(s3=["internal"]))
+        inside()
+        logging = types.SimpleNamespace(dynamic_success_callbacks=[Acting(), "s3", "helicone"])
+
+        holding.drop_callbacks(logging)
+
+        assert logging.dynamic_success_callbacks == ["s3"]
+
+    def test_without_any_nothing_changes(self, registered):
+        logging = types.SimpleNamespace(dynamic_success_callbacks=None)
+        registered(table()).drop_callbacks(logging)
+        assert logging.dynamic_success_callbacks is None
+
+
 class TestActing:
     def test_a_callback_that_acts_ends_requests_it_is_not_cleared_for(self, registered):
         holding = registered(table(**{"mine.it": ["internal"]}), Acting(), listed=["mine.it"])
