@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from contextvars import copy_context
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import litellm
@@ -187,15 +188,14 @@ class Holding:
     def _look(self) -> None:
         """Takes note of callbacks that are new; LiteLLM adds some after the start."""
         lists = [getattr(litellm, name) for name in _LISTS]
-        seen = tuple(id(each) for listed in lists for each in listed)
+        seen = tuple(map(id, chain.from_iterable(lists)))
         if seen == self._seen:
             return
         self._seen = seen
-        for callback in litellm.callbacks:
+        for callback in chain.from_iterable(lists):
             self._take(callback)
-        for listed in lists[1:]:
-            for callback in listed:
-                self._take(callback)
+        present = set(map(id, litellm.callbacks))
+        self._guardrails = {known: guard for known, guard in self._guardrails.items() if known in present}
         self._acting = frozenset(self._acting_names())
 
     def _take(self, callback: object) -> None:
