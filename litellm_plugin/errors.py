@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
 
     NOT_AUTHORIZED = "not_authorized"
     NOT_ELIGIBLE = "not_eligible"
+    EGRESS_NOT_CLEARED = "egress_not_cleared"
     PATH_NOT_PERMITTED = "path_not_permitted"
     POLICY_STALE = "policy_stale"
     DESTINATION_MISMATCH = "destination_mismatch"
@@ -74,6 +75,7 @@ _STATUS = {
     Reason.CLAIM_MISMATCH: 403,
     Reason.NOT_AUTHORIZED: 403,
     Reason.NOT_ELIGIBLE: 403,
+    Reason.EGRESS_NOT_CLEARED: 403,
     Reason.PATH_NOT_PERMITTED: 403,
     Reason.POLICY_STALE: 403,
     Reason.DESTINATION_MISMATCH: 403,

@@ -640,3 +640,21 @@ class TestConfigHash:
     )
     def test_another_content_changes_it(self, tmp_path, path, value):
         assert load(changed(*path, to=value), tmp_path).config_hash != load(BLOCK, tmp_path).config_hash
+
+
+class TestEgress:
+    def test_each_place_has_the_classifications_that_it_may_receive(self, tmp_path):
+        block = changed("egress", to={"langfuse": ["public"], "mask names": []})
+        egress = load_policy(block, Flags(), base=tmp_path).egress
+        assert egress == {"langfuse": {"public"}, "mask names": frozenset()}
+
+    def test_a_classification_that_nobody_declared_names_the_nearest(self, tmp_path):
+        block = changed("egress", to={"langfuse": ["publik"]})
+        with pytest.raises(ConfigurationError) as caught:
+            load_policy(block, Flags(), base=tmp_path)
+        message = str(caught.value)
+        assert message.startswith("litellm_settings.permit_router.egress: 'langfuse'")
+        assert "unknown classification 'publik'; did you mean 'public'?" in message
+
+    def test_without_the_key_nothing_is_cleared(self, tmp_path):
+        assert load_policy(BLOCK, Flags(), base=tmp_path).egress == {}

@@ -125,6 +125,9 @@ class Admission:
         _check_content_type(scope)
         permit = self._verify(scope, policy)
         verified_s = self._runtime.clock.monotonic()
+        uncleared = self._runtime.holding.refusal(permit.data_classification)
+        if uncleared is not None:
+            raise Refused(uncleared, permit)
         receive, claim = await self._bind(scope, receive, permit, policy)
         bound_s = self._runtime.clock.monotonic()
         state = Permitted(
@@ -136,6 +139,7 @@ class Admission:
             template=route.template,
             received_s=received_s,
             claim=claim,
+            held=self._runtime.egress.held(permit.data_classification),
         )
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000

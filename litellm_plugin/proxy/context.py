@@ -60,6 +60,7 @@ class Permitted:
         method, template: The route that the app's own router matches.
         received_s: Monotonic seconds.
         claim: The use of a single-use permit that this request holds.
+        held: The names of egresses that may not receive this request.
         timings_ms: How long each stage of this plugin took.
         statistics_age_ms: How old the statistics were that the decision read.
         call_id: LiteLLM's id of the call.
@@ -82,6 +83,7 @@ class Permitted:
     template: str
     received_s: float
     claim: Claim | None = None
+    held: frozenset[str] = frozenset()
     timings_ms: dict[str, float] = field(default_factory=dict)
     statistics_age_ms: float | None = None
     call_id: str | None = None

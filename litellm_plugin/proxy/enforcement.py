@@ -17,6 +17,7 @@ from litellm_plugin.proxy import fields
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch
+from litellm_plugin.proxy.egress import not_cleared
 from litellm_plugin.routing import decide, request_facts
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Enforcement:
         if refused is not None:
             raise RequestDenied(refused)
         state.dropped_fields = fields.scrub(data, state.call_type, state.policy.body_fields)
+        self._runtime.holding.drop_callbacks(data.get("litellm_logging_obj"))
+        self._runtime.holding.check_guardrails(data)
         state.call_id = _text(data.get("litellm_call_id"))
         group = str(data.get("model") or "")
         state.facts = request_facts(state.call_type, group, data)
@@ -127,7 +130,34 @@ class Enforcement:
             self._may_go_on(state)
             self._begin(state, *self._admitted(state, wanted_id))
         state.verdict = None
-        return {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": _NO_RETRIES}
+        carried = {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": _NO_RETRIES}
+        if call.get("vector_store_ids"):
+            carried["vector_store_ids"] = self._cleared_stores(state, call["vector_store_ids"])
+        return carried
+
+    def check_search(self, call: Mapping[str, Any]) -> None:
+        """Holds a search that LiteLLM is about to make of a vector store or with a search tool.
+
+        Raises:
+            RequestDenied: It is not a configured one, or may not receive this request.
+        """
+        state = self.permitted()
+        names = self._runtime.egress.searched(call)
+        if not names:
+            raise RequestDenied(
+                Verdict(
+                    Reason.DESTINATION_MISMATCH,
+                    "A search of a place that LiteLLM's configuration does not name was refused.",
+                )
+            )
+        held = sorted(names & state.held)
+        if held:
+            raise RequestDenied(not_cleared(held[0], state.scope.data_classification))
+
+    def _cleared_stores(self, state: Permitted, ids: Iterable[object]) -> list[object]:
+        """Those of a deployment's vector stores that may receive this request; the others are not searched."""
+        stores = ((each, self._runtime.egress.vector_store(each)) for each in ids)
+        return [each for each, store in stores if store is not None and store.name not in state.held]
 
     def scope_cache(self, request: MutableMapping[str, Any], endpoint: str) -> None:
         """Puts the response cache's scope into a request before LiteLLM copies it."""
@@ -213,11 +243,15 @@ class Enforcement:
             )
         )
 
-    @staticmethod
-    def _cache_scope(state: Permitted, call: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
-        """LiteLLM's cache controls with a namespace that no other tenant, classification or endpoint shares."""
+    def _cache_scope(self, state: Permitted, call: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+        """LiteLLM's cache controls with a namespace that no other tenant, classification or endpoint shares.
+
+        A cache whose embedder may not receive the request is neither read nor written.
+        """
         asked = call.get("cache")
         kept = dict(asked) if isinstance(asked, dict) else {}
+        if state.held & self._runtime.egress.embedders:
+            kept.update({"no-cache": True, "no-store": True})
         parts = (state.scope.tenant, state.scope.data_classification, endpoint)
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}

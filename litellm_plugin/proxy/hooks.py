@@ -82,6 +82,9 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         try:
             if current_state() is None and is_health_probe(kwargs):
                 return None
+            if is_search(kwargs, call_type):
+                self._enforcement.check_search(kwargs)
+                return None
             return {**kwargs, **self._enforcement.check(kwargs)}
         except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
             self._end(error)
@@ -135,6 +138,12 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
 
     def _denial(self, verdict: Verdict) -> Denial:
         return Denial(verdict)
+
+
+def is_search(kwargs: dict[str, Any], call_type: Any) -> bool:
+    """Whether LiteLLM is about to ask a vector store or a search tool, which are no deployments."""
+    # CallTypes takes the name of the function that is called, which is the same for both.
+    return getattr(call_type, "value", None) == "asearch" and "query" in kwargs
 
 
 _PROBE_TAG = "litellm-internal-health-check"

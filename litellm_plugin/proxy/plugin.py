@@ -12,6 +12,8 @@ from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.answer import HEADER_NAMES
 from litellm_plugin.proxy.backstop import Backstop
+from litellm_plugin.proxy.egress import egress_table, listed_callbacks
+from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
@@ -73,6 +75,9 @@ def _build(flags: Flags) -> PermitRouter:
     _runtime.known_endpoints = frozenset(declared_endpoints(config))
     presence = Presence(router, proxy_server.app, routes=bool(_runtime.expected_deployments))
     _runtime.load(policy, base=base, presence=presence.missing)
+    _runtime.egress = egress_table(config, policy)
+    _runtime.holding = Holding(_runtime.egress, router, listed_callbacks(config))
+    _runtime.holding.install()
     _runtime.start()
     return router
 

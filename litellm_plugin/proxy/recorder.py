@@ -91,6 +91,7 @@ class Recorder:
             call_type=state.call_type,
             requested_model=state.facts.model_group if state.facts else None,
             dropped_fields=state.dropped_fields,
+            egress_held=state.held,
             statistics_age_ms=state.statistics_age_ms if decision else None,
             timings_ms=state.timings_ms,
         )
@@ -124,6 +125,7 @@ class Recorder:
             call_type=route.call_type if route else None,
             requested_model=None,
             dropped_fields=(),
+            egress_held=(),
             statistics_age_ms=None,
             timings_ms={},
         )

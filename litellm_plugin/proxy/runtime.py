@@ -15,6 +15,8 @@ from litellm_plugin.errors import ConfigurationError, KeysUnavailable, Reason
 from litellm_plugin.permit import PermitVerifier, Revocations, SingleUse
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
+from litellm_plugin.proxy.egress import EgressTable
+from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.key_sources import key_source
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
@@ -78,6 +80,8 @@ class Runtime:
         known_endpoints: The endpoint names of LiteLLM's model list; None until it was loaded.
         counters: How many requests ended how.
         abandon: Closes what is open of a request; the outcomes put themselves here.
+        egress: Which places beside the endpoints may receive which classification.
+        holding: Keeps callbacks from running that may not.
     """
 
     def __init__(self, clock: Clock | None = None, router: Any | None = None) -> None:
@@ -92,6 +96,8 @@ class Runtime:
         self.known_endpoints: frozenset[str] | None = None
         self.counters = Counters()
         self.abandon: Callable[[Permitted], None] = _nothing
+        self.egress = EgressTable()
+        self.holding = Holding(self.egress, own=None)
         self._told: list[Fault] = []
         self._missing_deployments = 0
         self._rounds = 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
 from litellm_plugin.settings import check_endpoints, load_policy
 
@@ -173,6 +174,8 @@ def _findings(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Itera
     yield from router_findings(_section(config, "router_settings"))
     yield from _semantic_cache(config)
     yield from _deployments(config, policy)
+    if policy is not None:
+        yield from egress_findings(config, policy)
 
 
 def _general(config: Mapping[str, Any]) -> Iterator[str]:

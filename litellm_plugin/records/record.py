@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from litellm_plugin.routing.decision import Exclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.routing.attempts import AttemptStatus
@@ -31,6 +31,7 @@ TEXT_CHARS = 128
 MESSAGE_CHARS = 512
 # A caller can send any number of unknown fields; the line must not grow with them.
 DROPPED_FIELDS = 64
+EGRESS_NAMES = 64
 OUTSIDE_CANDIDATES = 64
 
 
@@ -90,6 +91,7 @@ def decision_record(
     call_type: CallType | None,
     requested_model: str | None,
     dropped_fields: Sequence[str],
+    egress_held: Collection[str],
     statistics_age_ms: float | None,
     timings_ms: Mapping[str, float],
 ) -> Record:
@@ -110,6 +112,7 @@ def decision_record(
         call_type: Which schema the body follows; None before that is known.
         requested_model: The model name that was asked for.
         dropped_fields: Names of the body's fields that were not let through.
+        egress_held: Names of the egresses that may not receive the request.
         statistics_age_ms: The age of the statistics that were read.
         timings_ms: How long each stage took.
 
@@ -135,6 +138,7 @@ def decision_record(
         **_choice(decision),
         "dropped_fields": [_cut(name) for name in dropped_fields[:DROPPED_FIELDS]],
         "dropped_fields_count": len(dropped_fields),
+        "egress_held": [_cut(name) for name in sorted(egress_held)[:EGRESS_NAMES]],
         "statistics_age_ms": _milliseconds(statistics_age_ms),
         "timings_ms": {_cut(stage): _milliseconds(value) for stage, value in timings_ms.items()},
     }

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
+
+# LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
+EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 
 
 class ClassificationBlock(StrictModel):
@@ -70,6 +74,7 @@ class PolicyBlock(StrictModel):
     resilience: ResilienceBlock = ResilienceBlock()
     decision_log: DecisionLogBlock = DecisionLogBlock()
     body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []
+    egress: dict[EgressName, list[Name]] = {}
 
     @field_validator("classifications", "latency_classes", mode="before")
     @classmethod
@@ -78,6 +83,16 @@ class PolicyBlock(StrictModel):
         if not isinstance(value, Mapping):
             return value
         return {key: {} if entry is None else entry for key, entry in value.items()}
+
+    @field_validator("egress")
+    @classmethod
+    def _egress_is_declared(cls, value: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+        declared = sorted(info.data.get("classifications", ()))
+        for name, classifications in value.items():
+            for classification in classifications:
+                if declared and classification not in declared:
+                    raise ValueError(f"{name[:80]!r}: {unknown('classification', classification, declared)}")
+        return value
 
     @field_validator("rules")
     @classmethod

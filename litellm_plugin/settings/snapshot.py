@@ -46,6 +46,7 @@ class PolicySnapshot:
         routing: Rules, strategies and the number of attempts.
         decision_log: Where records go.
         body_fields: Body fields that pass in addition to the published schemas.
+        egress: The classifications that each place beside the endpoints may receive, by its name.
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
     """
@@ -56,6 +57,7 @@ class PolicySnapshot:
     routing: RoutingPolicy
     decision_log: DecisionLogBlock
     body_fields: frozenset[str]
+    egress: Mapping[str, frozenset[str]]
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
 
@@ -140,6 +142,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         routing=RoutingPolicy(rules=_rules(block), attempts=block.resilience.attempts),
         decision_log=block.decision_log,
         body_fields=frozenset(block.body_fields),
+        egress={name: frozenset(cleared) for name, cleared in block.egress.items()},
         config_hash=_hash(block),
         redis_url=redis_url,
     )

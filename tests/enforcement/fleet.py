@@ -39,6 +39,7 @@ POLICY: dict[str, Any] = {
     "tenant_tiers": ["free", "pro"],
     "default": {"strategy": "cost"},
     "resilience": {"attempts": 3},
+    "egress": {"other_logger.logger": ["public", "internal", "phi"]},
 }
 
 

@@ -90,6 +90,7 @@ def build_decision(**changes):
         "call_type": CallType.CHAT,
         "requested_model": "gpt-4o",
         "dropped_fields": ["api_base"],
+        "egress_held": ["langfuse"],
         "statistics_age_ms": 412.0,
         "timings_ms": {"permit": 0.131, "routing": 0.064},
     }
