@@ -30,13 +30,6 @@ _ASYNC_STRATEGIES: Final = frozenset(
 )
 
 
-# litellm/caching/caching.py, Cache.__init__: the kinds of cache that embed each prompt, and their embedders.
-_SEMANTIC_CACHES: Final = {
-    "redis-semantic": "redis_semantic_cache_embedding_model",
-    "valkey-semantic": "valkey_semantic_cache_embedding_model",
-    "qdrant-semantic": "qdrant_semantic_cache_embedding_model",
-}
-_DEFAULT_EMBEDDER: Final = "text-embedding-ada-002"
 # litellm/router_utils/auto_router_model_naming.py
 _AUTO_ROUTER: Final = "auto_router/"
 # Any of these says where a call goes.
@@ -172,7 +165,6 @@ def _opened(policy: PolicySnapshot) -> Iterator[str]:
 def _findings(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Iterator[str]:
     yield from _general(config)
     yield from router_findings(_section(config, "router_settings"))
-    yield from _semantic_cache(config)
     yield from _deployments(config, policy)
     if policy is not None:
         yield from egress_findings(config, policy)
@@ -207,22 +199,6 @@ def _general(config: Mapping[str, Any]) -> Iterator[str]:
     for place in ("general_settings", "litellm_settings", "router_settings"):
         if _section(config, place).get("configurable_clientside_auth_params"):
             yield f"{place}.configurable_clientside_auth_params would let a caller name host and key; remove it"
-
-
-def _semantic_cache(config: Mapping[str, Any]) -> Iterator[str]:
-    settings = _section(config, "litellm_settings")
-    params = _section(settings, "cache_params")
-    setting = _SEMANTIC_CACHES.get(str(params.get("type")))
-    if not settings.get("cache") or setting is None:
-        return
-    embedder = str(params.get(setting) or _DEFAULT_EMBEDDER)
-    groups = [str(entry.get("model_name")) for entry in _model_list(config)]
-    if embedder not in groups:
-        yield (
-            f"litellm_settings.cache_params.{setting} {embedder[:80]!r} is in no deployment of model_list: each prompt "
-            "would go to an embedding model that no permit can name; write a model_name of model_list, or another "
-            "cache type"
-        )
 
 
 def _deployments(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Iterator[str]:

@@ -215,47 +215,6 @@ def test_models_that_no_deployment_names_are_refused_where_the_router_reads_it(t
     assert finding.startswith("router_settings.router_general_settings.pass_through_all_models ")
 
 
-def with_cache(**params):
-    return with_setting("litellm_settings", "cache", True) | {
-        "litellm_settings": {"cache": True, "cache_params": params}
-    }
-
-
-@pytest.mark.parametrize(
-    ("params", "embedder"),
-    [
-        pytest.param(
-            {"type": f"{kind}-semantic", f"{kind}_semantic_cache_embedding_model": "embed"}, "embed", id=kind
-        )
-        for kind in ("redis", "valkey", "qdrant")
-    ]
-    + [pytest.param({"type": "redis-semantic"}, "text-embedding-ada-002", id="litellms-default")],
-)
-def test_a_semantic_cache_whose_embedder_is_no_deployment_is_refused(tmp_path, params, embedder):
-    (finding,) = findings(with_cache(**params), tmp_path)
-    kind = params["type"].partition("-")[0]
-    assert finding.startswith(
-        f"litellm_settings.cache_params.{kind}_semantic_cache_embedding_model {embedder!r} is in no deployment"
-    )
-    assert "write a model_name of model_list" in finding
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(
-            with_cache(type="qdrant-semantic", qdrant_semantic_cache_embedding_model="gpt"), id="declared"
-        ),
-        pytest.param(with_cache(type="local"), id="exact"),
-        pytest.param(
-            with_setting("litellm_settings", "cache_params", {"type": "redis-semantic"}), id="cache-off"
-        ),
-    ],
-)
-def test_a_cache_that_shows_prompts_to_nobody_else_passes(tmp_path, config):
-    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
-
-
 @pytest.mark.parametrize(
     "settings",
     [
