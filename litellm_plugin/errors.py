@@ -24,7 +24,6 @@ class Reason(enum.StrEnum):
     ALG_NOT_ALLOWED = "alg_not_allowed"
     TYP_NOT_ALLOWED = "typ_not_allowed"
     KEY_UNKNOWN = "key_unknown"
-    KEY_UNUSABLE = "key_unusable"
     SIGNATURE_INVALID = "signature_invalid"
     CLAIM_MISSING = "claim_missing"
     CLAIM_INVALID = "claim_invalid"
@@ -103,12 +102,15 @@ class PermitRejected(PermitRouterError):  # noqa: N818 - named for what happened
     Attributes:
         reason: The closed-set reason.
         detail: Which part failed (a claim's name, a header's name); never text from the token.
+        expected: What would have been right, after the word "expected"; made of constants and the
+            operator's configuration, never of text from the token, never secret. It may be empty.
     """
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", expected: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+        self.expected = expected
 
 
 class KeysUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistake

@@ -81,6 +81,12 @@ def test_a_rejection_says_which_part_failed():
     )
 
 
+def test_a_rejection_says_what_was_expected_where_it_is_asked():
+    rejected = PermitRejected(Reason.CLAIM_INVALID, "exp", "a lifetime of at most 300 s")
+    assert (rejected.expected, str(rejected)) == ("a lifetime of at most 300 s", "claim_invalid: exp")
+    assert not PermitRejected(Reason.CLAIM_INVALID, "exp").expected
+
+
 def test_a_denial_carries_its_verdict():
     verdict = Verdict(Reason.EXPIRED, "too late")
     denied = RequestDenied(verdict)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.errors import PermitRejected, Reason
 
 if TYPE_CHECKING:
     from litellm_plugin.permit.claims import Permit
+
+_BOUND: Final = "the SHA-256 of the raw body in the permit, since `binding` is `body`"
+_SAME_BYTES: Final = "the body byte for byte as it was when the permit was issued"
 
 
 def check_body(permit: Permit, body_sha256_hex: str, *, required: bool) -> None:
@@ -24,7 +27,7 @@ def check_body(permit: Permit, body_sha256_hex: str, *, required: bool) -> None:
     """
     if permit.body_sha256 is None:
         if required:
-            raise PermitRejected(Reason.BINDING_MISMATCH, "body_sha256 is absent")
+            raise PermitRejected(Reason.BINDING_MISMATCH, "body_sha256 is absent", _BOUND)
         return
     if not hmac.compare_digest(permit.body_sha256.encode(), body_sha256_hex.encode()):
-        raise PermitRejected(Reason.BINDING_MISMATCH, "body_sha256 is of another body")
+        raise PermitRejected(Reason.BINDING_MISMATCH, "body_sha256 is of another body", _SAME_BYTES)

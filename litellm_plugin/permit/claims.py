@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason
+from litellm_plugin.permit.expectation import (
+    CLAIM_FORMS,
+    DECLARED_ISSUER,
+    KNOWN_CLAIMS,
+    STRICT_OBJECT,
+    listed,
+)
 from litellm_plugin.permit.freshness import (
     NOTHING_REVOKED,
     Revocations,
     check_policy_version,
     check_revocation,
+    expired,
 )
 from litellm_plugin.permit.policy_version import order_of
 from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
@@ -195,11 +203,11 @@ def read_issuer(payload: bytes) -> str:
     Raises:
         PermitRejected: The payload is not an object, or has no `iss` that is a string.
     """
-    issuer = _parse_object(payload).get("iss")
+    issuer = parse_payload(payload).get("iss")
     if issuer is None:
-        raise PermitRejected(Reason.CLAIM_MISSING, "iss")
+        raise PermitRejected(Reason.CLAIM_MISSING, "iss", CLAIM_FORMS["iss"])
     if not isinstance(issuer, str):
-        raise PermitRejected(Reason.ISS_MISMATCH, "iss")
+        raise _invalid("iss")
     return issuer
 
 
@@ -228,7 +236,7 @@ def parse_claims(
         PermitRejected: `permit_malformed` when the payload is not strict JSON of an object; else the
             claim's own reason, with the claim's name as the detail.
     """
-    claims = _validate(read(_parse_object(payload)))
+    claims = _validate(read(parse_payload(payload)))
     _check_addressees(claims, issuer, audience)
     _check_times(claims, policy, now)
     _check_names(claims)
@@ -239,21 +247,28 @@ def parse_claims(
     return permit
 
 
-def _parse_object(payload: bytes) -> dict[str, object]:
+def parse_payload(payload: bytes) -> dict[str, object]:
+    """The members of a payload, verified or not; their values are not looked at.
+
+    Raises:
+        PermitRejected: `permit_malformed` when it is not strict JSON of an object.
+    """
     try:
         parsed = parse_strict_json(payload)
     except StrictJsonError as error:
-        raise PermitRejected(Reason.PERMIT_MALFORMED, f"payload: {error}") from error
+        raise PermitRejected(Reason.PERMIT_MALFORMED, f"payload: {error}", STRICT_OBJECT) from error
     if not isinstance(parsed, dict):
-        raise PermitRejected(Reason.PERMIT_MALFORMED, "payload: not an object")
+        raise PermitRejected(Reason.PERMIT_MALFORMED, "payload: not an object", STRICT_OBJECT)
     return parsed
 
 
 def _validate(members: dict[str, object]) -> _Claims:
     # pydantic reads null as "absent" where a claim is optional; a restriction of null is none we know.
     for name in sorted(_Claims.model_fields.keys() & members.keys()):
+        if members[name] is None and name in _REQUIRED:
+            raise PermitRejected(Reason.CLAIM_MISSING, name, CLAIM_FORMS[name])
         if members[name] is None:
-            raise PermitRejected(Reason.CLAIM_MISSING if name in _REQUIRED else Reason.CLAIM_INVALID, name)
+            raise _invalid(name, f"{CLAIM_FORMS[name]}; or no such claim, rather than null")
     try:
         return _Claims.model_validate(members)
     except ValidationError as error:
@@ -264,48 +279,63 @@ def _rejected(error: ValidationError) -> PermitRejected:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     if name not in _Claims.model_fields:
-        return PermitRejected(Reason.CLAIM_INVALID, "a claim is not known")
+        return PermitRejected(Reason.CLAIM_INVALID, "a claim is not known", KNOWN_CLAIMS)
     if first["type"] == "missing":
-        return PermitRejected(Reason.CLAIM_MISSING, name)
-    return PermitRejected(CLAIM_REASONS.get(name, Reason.CLAIM_INVALID), name)
+        return PermitRejected(Reason.CLAIM_MISSING, name, CLAIM_FORMS[name])
+    return _invalid(name)
+
+
+def _invalid(name: str, expected: str = "") -> PermitRejected:
+    """The rejection of a claim's value; where no more is said, its form was expected."""
+    return PermitRejected(CLAIM_REASONS.get(name, Reason.CLAIM_INVALID), name, expected or CLAIM_FORMS[name])
 
 
 def _check_addressees(claims: _Claims, issuer: str, audience: str) -> None:
     if claims.iss != issuer:
-        raise PermitRejected(Reason.ISS_MISMATCH, "iss")
+        raise _invalid("iss", DECLARED_ISSUER)
     if claims.aud not in (audience, [audience]):
-        raise PermitRejected(Reason.AUD_MISMATCH, "aud")
+        raise _invalid("aud", f"{audience!r:.200}, as text or a list of one")
 
 
 def _check_times(claims: _Claims, policy: ClaimPolicy, now: float) -> None:
     if now >= claims.exp + policy.leeway_s:
-        raise PermitRejected(Reason.EXPIRED, "exp")
+        raise expired(policy)
     if claims.iat > now + policy.leeway_s:
-        raise PermitRejected(Reason.NOT_YET_VALID, "iat")
+        raise _early("iat", policy)
     if not 0 < claims.exp - claims.iat <= policy.max_lifetime_s:
-        raise PermitRejected(Reason.CLAIM_INVALID, "exp")
+        raise _invalid("exp", f"a lifetime of at most {policy.max_lifetime_s:g} s, with `exp` after `iat`")
     if claims.nbf is None:
         return
     if not claims.iat <= claims.nbf < claims.exp:
-        raise PermitRejected(Reason.CLAIM_INVALID, "nbf")
+        raise _invalid("nbf", "`nbf` at `iat` or later, and before `exp`")
     if claims.nbf > now + policy.leeway_s:
-        raise PermitRejected(Reason.NOT_YET_VALID, "nbf")
+        raise _early("nbf", policy)
+
+
+def _early(claim: str, policy: ClaimPolicy) -> PermitRejected:
+    return PermitRejected(
+        Reason.NOT_YET_VALID, claim, f"`{claim}` at most {policy.leeway_s:g} s of leeway after now"
+    )
 
 
 def _check_names(claims: _Claims) -> None:
     for claim in LIST_CLAIMS:
         names = getattr(claims, claim) or ()
         if len(set(names)) != len(names) or any(".." in name for name in names):
-            raise PermitRejected(CLAIM_REASONS.get(claim, Reason.CLAIM_INVALID), claim)
+            raise _invalid(claim)
 
 
 def _check_declared(claims: _Claims, policy: ClaimPolicy) -> None:
     if claims.data_classification not in policy.classifications:
-        raise PermitRejected(Reason.CLAIM_INVALID, "data_classification")
+        raise _undeclared("data_classification", "data classifications", policy.classifications)
     if claims.tenant_tier not in policy.tenant_tiers:
-        raise PermitRejected(Reason.CLAIM_INVALID, "tenant_tier")
+        raise _undeclared("tenant_tier", "tenant tiers", policy.tenant_tiers)
     if claims.latency_class not in policy.latency_classes:
-        raise PermitRejected(Reason.CLAIM_INVALID, "latency_class")
+        raise _undeclared("latency_class", "latency classes", policy.latency_classes)
+
+
+def _undeclared(claim: str, what: str, declared: frozenset[str]) -> PermitRejected:
+    return _invalid(claim, f"one of the declared {what}: {listed(declared)}")
 
 
 def _permit(claims: _Claims, kid: str | None) -> Permit:

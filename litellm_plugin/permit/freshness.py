@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.errors import PermitRejected, Reason
+from litellm_plugin.permit.expectation import listed
 from litellm_plugin.permit.policy_version import is_at_least
 
 if TYPE_CHECKING:
@@ -42,9 +43,16 @@ def recheck(permit: Permit, policy: ClaimPolicy, now: float) -> None:
         PermitRejected: `expired`, `policy_stale` or `revoked`.
     """
     if not permit.is_alive(now, policy.leeway_s):
-        raise PermitRejected(Reason.EXPIRED, "exp")
+        raise expired(policy)
     check_policy_version(permit, policy)
     check_revocation(permit, policy.revocations)
+
+
+def expired(policy: ClaimPolicy) -> PermitRejected:
+    """The rejection of a permit whose time is over."""
+    return PermitRejected(
+        Reason.EXPIRED, "exp", f"an `exp` later than now, {policy.leeway_s:g} s of leeway included"
+    )
 
 
 def check_policy_version(permit: Permit, policy: ClaimPolicy) -> None:
@@ -59,9 +67,9 @@ def check_policy_version(permit: Permit, policy: ClaimPolicy) -> None:
         policy.accepted_policy_versions,
     )
     if minimum is not None and not is_at_least(version, minimum):
-        raise PermitRejected(Reason.POLICY_STALE, "policy_version")
+        raise _stale(f"{minimum} or later, written in the same way")
     if accepted is not None and version not in accepted:
-        raise PermitRejected(Reason.POLICY_STALE, "policy_version")
+        raise _stale(f"one of the accepted policy versions: {listed(accepted)}")
 
 
 def check_revocation(permit: Permit, revocations: Revocations) -> None:
@@ -71,8 +79,12 @@ def check_revocation(permit: Permit, revocations: Revocations) -> None:
         PermitRejected: `revoked` for the permit or its key, `policy_stale` for its policy.
     """
     if permit.jti in revocations.jti:
-        raise PermitRejected(Reason.REVOKED, "jti")
+        raise PermitRejected(Reason.REVOKED, "jti", "a permit that is not revoked")
     if permit.kid in revocations.kid:
-        raise PermitRejected(Reason.REVOKED, "kid")
+        raise PermitRejected(Reason.REVOKED, "kid", "a signature by a key that is not revoked")
     if permit.policy_version in revocations.policy_versions:
-        raise PermitRejected(Reason.POLICY_STALE, "policy_version")
+        raise _stale("a policy version that is not revoked")
+
+
+def _stale(expected: str) -> PermitRejected:
+    return PermitRejected(Reason.POLICY_STALE, "policy_version", expected)

@@ -35,6 +35,7 @@ _MIN_SECRET_BYTES: Final = 32  # RFC 7518 §3.2: at least the hash's size
 _MIN_RSA_BITS: Final = 2048  # RFC 7518 §3.3
 _MAX_RSA_BITS: Final = 8192  # a longer modulus makes every verification slow
 _RSA_EXPONENT: Final = 65537
+_FITTING_ALG: Final = "an algorithm that fits the key which `kid` names"
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})  # RFC 7518 §6
 _FOREIGN_KEY_ERRORS: Final = (
     InvalidKeyError,
@@ -110,9 +111,9 @@ class KeySet:
         if key is None:
             key = self._only_key(kid)
         if key is None:
-            raise PermitRejected(Reason.KEY_UNKNOWN, "kid")
+            raise PermitRejected(Reason.KEY_UNKNOWN, "kid", self._expected_kid(kid))
         if alg not in key.algorithms:
-            raise PermitRejected(Reason.ALG_NOT_ALLOWED, "alg does not fit the key")
+            raise PermitRejected(Reason.ALG_NOT_ALLOWED, "alg does not fit the key", _FITTING_ALG)
         return key
 
     def with_rule(self, *, kid_optional: bool) -> KeySet:
@@ -126,6 +127,12 @@ class KeySet:
             return None
         only = self.keys[0]
         return only if kid is None or only.kid is None else None
+
+    def _expected_kid(self, kid: str | None) -> str:
+        """What a token without a known `kid` lacks; it names no key, for nobody has verified the token."""
+        if kid is not None:
+            return "the `kid` of a key that this issuer uses now"
+        return "a key id (`kid`)" + (": this issuer has several keys" if len(self.keys) > 1 else "")
 
 
 def parse_jwks(document: bytes, algorithms: frozenset[str]) -> KeySet:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason
 from litellm_plugin.permit.claims import CLAIM_NAMES, CLAIM_REASONS, LIST_CLAIMS
+from litellm_plugin.permit.expectation import KNOWN_CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ PERMIT_TYP: Final = "permit+jwt"
 CONSTANT_CLAIMS: Final = frozenset({"tenant_tier", "latency_class", "policy_version"})
 
 _MAX_DEPTH: Final = 8
+_CONTAINER: Final = "a JSON object wherever a path under `claims` leads through"
+_ONE_TEXT: Final = "one text that the configured character splits into names"
 # Who signed, for whom and when (RFC 7519 §4.1) is never left unread.
 _NEVER_IGNORED: Final = frozenset({"iss", "aud", "exp", "iat", "nbf"})
 _HARMLESS: Final = frozenset({"sub", "preferences"})
@@ -179,11 +182,11 @@ def _refuse_unread(members: dict[str, object], tree: Mapping[str, _Node]) -> Non
     for name, value in members.items():
         node = tree.get(name)
         if node is None:
-            raise PermitRejected(Reason.CLAIM_INVALID, "a claim is not known")
+            raise PermitRejected(Reason.CLAIM_INVALID, "a claim is not known", KNOWN_CLAIMS)
         if node.is_leaf:
             continue
         if not isinstance(value, dict):
-            raise PermitRejected(Reason.CLAIM_INVALID, "a mapped claim's container is no object")
+            raise PermitRejected(Reason.CLAIM_INVALID, "a mapped claim's container is no object", _CONTAINER)
         _refuse_unread(value, node)
 
 
@@ -196,7 +199,7 @@ def _found(name: str, members: dict[str, object], segments: Path, split: str | N
     if split is None or value is None:
         return {name: value}
     if not isinstance(value, str):
-        raise PermitRejected(CLAIM_REASONS.get(name, Reason.CLAIM_INVALID), name)
+        raise PermitRejected(CLAIM_REASONS.get(name, Reason.CLAIM_INVALID), name, _ONE_TEXT)
     return {name: value.split(split)}
 
 

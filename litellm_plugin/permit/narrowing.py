@@ -22,7 +22,7 @@ def check_model(permit: Permit, model_group: str) -> None:
         PermitRejected: With `claim_mismatch` and the claim's name.
     """
     if permit.models is not None and model_group not in permit.models:
-        raise PermitRejected(Reason.CLAIM_MISMATCH, "models")
+        raise _mismatch("models", "a request for a model group that the permit names")
 
 
 def check_api_key(permit: Permit, api_key: str | None) -> None:
@@ -40,7 +40,7 @@ def check_api_key(permit: Permit, api_key: str | None) -> None:
     # A header that is no UTF-8 must be a mismatch, not an error.
     found = hashlib.sha256((api_key or "").encode("utf-8", "surrogatepass")).hexdigest()
     if not api_key or not hmac.compare_digest(permit.api_key_hash, found):
-        raise PermitRejected(Reason.CLAIM_MISMATCH, "api_key_hash")
+        raise _mismatch("api_key_hash", "exactly one LiteLLM key, the one whose SHA-256 the permit holds")
 
 
 def check_tenant(permit: Permit, team: str | None) -> None:
@@ -54,7 +54,7 @@ def check_tenant(permit: Permit, team: str | None) -> None:
         PermitRejected: With `claim_mismatch` and the claim's name.
     """
     if team != permit.tenant:
-        raise PermitRejected(Reason.CLAIM_MISMATCH, "tenant")
+        raise _mismatch("tenant", "a LiteLLM key of the team that is the permit's tenant")
 
 
 def check_request_id(permit: Permit, header_value: str | None) -> None:
@@ -68,4 +68,8 @@ def check_request_id(permit: Permit, header_value: str | None) -> None:
         PermitRejected: With `claim_mismatch` and the claim's name.
     """
     if header_value != permit.request_id:
-        raise PermitRejected(Reason.CLAIM_MISMATCH, "request_id")
+        raise _mismatch("request_id", "the permit's request id, once, in the configured request header")
+
+
+def _mismatch(claim: str, expected: str) -> PermitRejected:
+    return PermitRejected(Reason.CLAIM_MISMATCH, claim, expected)

@@ -37,6 +37,7 @@ MOST_UNSETTLED: Final = 10_000
 _SHORTEST_TTL_S: Final = 1.0
 _SETTLED_AT_ONCE: Final = 256
 _QUIET_S: Final = 60.0
+_SINGLE_USE: Final = "a permit of its own for each request"
 
 _logger = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
 
@@ -223,9 +224,9 @@ class SingleUse:
         if standing is None:
             return True
         if not self._is_free(standing, claim):
-            raise PermitRejected(Reason.REPLAYED, _why(standing, claim))
+            raise PermitRejected(Reason.REPLAYED, _why(standing, claim), _SINGLE_USE)
         if claim.number == MOST_TRIES:
-            raise PermitRejected(Reason.REPLAYED, f"all {MOST_TRIES} tries are used")
+            raise PermitRejected(Reason.REPLAYED, f"all {MOST_TRIES} tries are used", _SINGLE_USE)
         return False
 
     def _is_free(self, standing: str, claim: Claim) -> bool:

@@ -11,9 +11,12 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 
 from litellm_plugin.errors import PermitRejected, Reason
 from litellm_plugin.permit.compact import CompactToken, parse_compact
+from litellm_plugin.permit.expectation import listed
 from litellm_plugin.permit.keys import SUPPORTED_ALGORITHMS, SYMMETRIC_ALGORITHMS, KeySet, VerificationKey
 
 DEFAULT_MAX_BYTES: Final = 16_384
+
+_SIGNATURE: Final = "a signature by the issuer's key over exactly this header and payload"
 
 _ALGORITHMS: Final[dict[str, Algorithm]] = {
     name: algorithm
@@ -49,12 +52,20 @@ def verify_signature(token: CompactToken, keys: KeySet, algorithms: frozenset[st
     Raises:
         PermitRejected: `alg_not_allowed`, `key_unknown` or `signature_invalid`.
     """
-    alg = token.header.alg
-    if alg not in algorithms:
-        raise PermitRejected(Reason.ALG_NOT_ALLOWED, "alg")
-    if not _is_signed_by(keys.find(token.header.kid, alg), token):
-        raise PermitRejected(Reason.SIGNATURE_INVALID)
+    check_algorithm(token, algorithms)
+    if not _is_signed_by(keys.find(token.header.kid, token.header.alg), token):
+        raise PermitRejected(Reason.SIGNATURE_INVALID, expected=_SIGNATURE)
     return token.payload
+
+
+def check_algorithm(token: CompactToken, algorithms: frozenset[str]) -> None:
+    """Check a token's `alg` against an allow-list of JOSE names (RFC 8725 §3.1).
+
+    Raises:
+        PermitRejected: `alg_not_allowed`.
+    """
+    if token.header.alg not in algorithms:
+        raise PermitRejected(Reason.ALG_NOT_ALLOWED, "alg", f"one of the algorithms {listed(algorithms)}")
 
 
 def _is_signed_by(key: VerificationKey, token: CompactToken) -> bool:
@@ -62,4 +73,4 @@ def _is_signed_by(key: VerificationKey, token: CompactToken) -> bool:
         return _ALGORITHMS[token.header.alg].verify(token.signing_input, key.key, token.signature)
     except Exception as error:
         # Whatever a cryptographic library raises on hostile bytes, the token is not signed.
-        raise PermitRejected(Reason.SIGNATURE_INVALID) from error
+        raise PermitRejected(Reason.SIGNATURE_INVALID, expected=_SIGNATURE) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from litellm_plugin.errors import ConfigurationError, KeysUnavailable, PermitRejected, Reason
 from litellm_plugin.permit.claims import ClaimPolicy, Permit, parse_claims, read_issuer
 from litellm_plugin.permit.compact import CompactToken, parse_compact
+from litellm_plugin.permit.expectation import DECLARED_ISSUER, listed
 from litellm_plugin.permit.keys import SUPPORTED_ALGORITHMS, SYMMETRIC_ALGORITHMS, KeySet
 from litellm_plugin.permit.layout import NATIVE, TokenLayout
 from litellm_plugin.permit.signature import DEFAULT_MAX_BYTES, verify_signature
@@ -120,9 +121,10 @@ class PermitVerifier:
     def _trust_for(self, compact: CompactToken) -> IssuerTrust:
         trust = self._trusts.get(read_issuer(compact.payload))
         if trust is None:
-            raise PermitRejected(Reason.ISS_MISMATCH, "iss")
+            raise PermitRejected(Reason.ISS_MISMATCH, "iss", DECLARED_ISSUER)
         if compact.header.typ not in trust.layout.typs:
-            raise PermitRejected(Reason.TYP_NOT_ALLOWED, "typ")
+            expected = f"one of the exact values {listed(trust.layout.typs)}"
+            raise PermitRejected(Reason.TYP_NOT_ALLOWED, "typ", expected)
         return trust
 
     def _log_once(self, error: Exception) -> None:

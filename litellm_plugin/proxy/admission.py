@@ -106,6 +106,7 @@ class Admission:
             return
         enter(state)
         if isinstance(state, Permitted):
+            self._runtime.count_admitted(state)
             await self._forward(state, scope, receive, send)
         elif route.template == _READINESS and self._runtime.faults():
             await self._send_health(send)

@@ -31,13 +31,15 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
 def verdict_of(rejected: PermitRejected) -> Verdict:
-    """The verdict for a permit that is not valid for this request."""
+    """The verdict for a permit that is not valid for this request, with what would have been right."""
     if rejected.reason is Reason.INTERNAL_ERROR:
         return Verdict(rejected.reason, "The permit router failed; nothing was sent to a provider.")
     detail = f" ({rejected.detail})" if rejected.detail else ""
+    expected = f": expected {rejected.expected}" if rejected.expected else ""
     return Verdict(
         rejected.reason,
-        f"The permit is not valid here: {rejected.reason}{detail}. Ask the policy gateway for a new one.",
+        f"The permit is not valid here: {rejected.reason}{detail}{expected}. "
+        "Ask the policy gateway for a new one.",
     )
 
 

@@ -61,6 +61,13 @@ class Deployments:
         found = router.get_deployment(model_id=wanted_id) if router is not None and wanted_id else None
         return found.model_dump(exclude_none=True) if found is not None else None
 
+    def endpoint_names(self) -> frozenset[str] | None:
+        """The endpoint names of all deployments; None until LiteLLM's configuration was loaded."""
+        router = self.router()
+        if router is None:
+            return None
+        return frozenset(filter(None, map(endpoint_name, router.get_model_list() or [])))
+
     def _candidate(self, entry: Mapping[str, Any]) -> Candidate:
         info, params, prices = entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost
         name = deployment_id(entry)

@@ -157,7 +157,7 @@ class Enforcement:
             raise RequestDenied(
                 Verdict(Reason.CHAIN_EXHAUSTED, "The answer has begun; no other endpoint may continue it.")
             )
-        _holds(lambda: recheck(state.permit, state.policy.claims, self._runtime.clock.wall()))
+        _holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
         if len(state.attempts) >= state.policy.routing.attempts:
             raise RequestDenied(unserved(state))
 

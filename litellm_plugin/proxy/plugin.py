@@ -66,6 +66,7 @@ def _build(flags: Flags) -> PermitRouter:
     router = PermitRouter(_runtime)
     _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
     _runtime.expected_deployments = deployment_ids(config)
+    _runtime.known_endpoints = frozenset(declared_endpoints(config))
     _runtime.start()
     return router
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.clock import Clock
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.paths import Route
-    from litellm_plugin.records import DecisionLog
+    from litellm_plugin.records import Counters, DecisionLog
     from litellm_plugin.routing import Decision
     from litellm_plugin.routing.attempts import AttemptStatus
 
@@ -32,13 +32,17 @@ class Recorder:
         instance: Names this worker.
         config_hash: Names the policy block.
         clock: The worker's clock.
+        counters: Where each request that is denied is counted.
     """
 
-    def __init__(self, log: DecisionLog, *, instance: str, config_hash: str, clock: Clock) -> None:
+    def __init__(
+        self, log: DecisionLog, *, instance: str, config_hash: str, clock: Clock, counters: Counters
+    ) -> None:
         self._log = log
         self._instance = instance
         self._config_hash = config_hash
         self._clock = clock
+        self._counters = counters
         self._window_s = clock.monotonic()
         self._in_window = 0
         self.unrecorded = 0
@@ -57,7 +61,11 @@ class Recorder:
         return self._decide(state, decision, decision.verdict)
 
     def denial(self, state: Permitted, verdict: Verdict) -> str:
-        """Gives the id of the record that says why this request ends, which is written now if none does."""
+        """Counts that this request ends, and gives the id of the record that says why; one is written if none does.
+
+        Call it once a request, when its answer begins: verdicts of attempts that another one followed are no end.
+        """
+        self._counters.deny(verdict.reason)
         if state.recorded == verdict and state.denial_id is not None:
             return state.denial_id
         last = next(reversed(state.groups.values()), None)
@@ -92,10 +100,11 @@ class Recorder:
         return decision_id
 
     def refusal(self, scope: Scope, route: Route | None, verdict: Verdict, permit: Permit | None) -> str:
-        """Records a request that ended in admission, and gives the record's id.
+        """Counts and records a request that ended in admission, and gives the record's id.
 
         Anybody can be refused any number of times: past a rate, refusals without a permit are only counted.
         """
+        self._counters.deny(verdict.reason)
         decision_id = str(uuid.uuid4())
         if permit is None and not self._has_room():
             self.unrecorded += 1

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin._version import __version__
@@ -18,6 +18,7 @@ from litellm_plugin.permit import (
     KeyFormat,
     PermitVerifier,
     RefreshTimes,
+    Revocations,
     SingleUse,
     UrlKeys,
 )
@@ -25,8 +26,15 @@ from litellm_plugin.permit.secret import secret_keys
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.recorder import Recorder
-from litellm_plugin.records import FileDecisionLog, NullDecisionLog
-from litellm_plugin.state import MemoryReplayStore, MemoryStore, RedisReplayStore, connect
+from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
+from litellm_plugin.state import (
+    MemoryReplayStore,
+    MemoryStore,
+    RedisReplayStore,
+    RevokedKind,
+    StoredRevocations,
+    connect,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +42,12 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from litellm_plugin.permit import Claim, KeySource, Permit
+    from litellm_plugin.permit import Claim, ClaimPolicy, IssuerTrust, KeySource, Permit
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
 
+# The read of the stored revocations is one pipeline a period: DESIGN §9 grants a worker two a second.
 _PERIOD_S: Final = 1.0
 # How long LiteLLM may take to tell the end of an attempt after its request ended: its log events queue.
 _REPORT_WAIT_S: Final = 30.0
@@ -73,6 +82,8 @@ class Runtime:
         no_context_calls: Model calls that were refused because no permitted request stood behind them.
         is_inert: Whether the operator switched the plugin off.
         expected_deployments: The ids of LiteLLM's model list.
+        known_endpoints: The endpoint names of LiteLLM's model list; None until it was loaded.
+        counters: How many requests ended how.
         abandon: Closes what is open of a request; the outcomes put themselves here.
     """
 
@@ -85,17 +96,22 @@ class Runtime:
         self.no_context_calls = 0
         self.is_inert = False
         self.expected_deployments: tuple[str, ...] = ()
+        self.known_endpoints: frozenset[str] | None = None
+        self.counters = Counters()
         self.abandon: Callable[[Permitted], None] = _nothing
         self._told: list[Fault] = []
         self._missing_deployments = 0
         self._rounds = 0
         self._presence: Callable[[], list[str]] = list
+        self._trusts: tuple[IssuerTrust, ...] = ()
         self._sources: tuple[KeySource, ...] = ()
+        self._claims: ClaimPolicy | None = None
         self._verifier: PermitVerifier | None = None
         # Before a policy is loaded there is no log to write to.
         self.recorder = self._new_recorder(NullDecisionLog(), "")
         self._single_use: SingleUse | None = None
         self._redis: Redis | None = None
+        self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque()
@@ -111,6 +127,17 @@ class Runtime:
             raise ConfigurationError("no policy is loaded")
         return self._verifier
 
+    @property
+    def claims(self) -> ClaimPolicy:
+        """What permits may say now: the policy block, with what the shared store revokes beside it.
+
+        Raises:
+            ConfigurationError: No policy was loaded yet.
+        """
+        if self._claims is None:
+            raise ConfigurationError("no policy is loaded")
+        return self._claims
+
     def load(self, policy: PolicySnapshot, *, base: Path, presence: Callable[[], list[str]]) -> None:
         """Takes a policy, loads keys from files and opens the decision log.
 
@@ -120,11 +147,16 @@ class Runtime:
             presence: Says what of the plugin is no longer in its place; empty when all is.
 
         Raises:
-            ConfigurationError: A key file or the decision log cannot be used.
+            ConfigurationError: A key file, the decision log or the shared store's URL cannot be used.
         """
-        trusts = [policy.permit.trust(block, self._keys(block, base)) for block in policy.permit.issuers]
-        self._verifier = PermitVerifier(trusts, policy.claims, policy.permit.max_permit_bytes)
-        self._sources = tuple(trust.keys for trust in trusts)
+        self._trusts = tuple(
+            policy.permit.trust(block, self._keys(block, base)) for block in policy.permit.issuers
+        )
+        self._sources = tuple(trust.keys for trust in self._trusts)
+        if policy.redis_url is not None:
+            self._redis = connect(policy.redis_url)
+            self._stored = StoredRevocations(self._redis)
+        self._judge_by(policy)
         block = policy.decision_log
         log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=_instance())
         self.recorder = self._new_recorder(log, policy.config_hash)
@@ -149,14 +181,13 @@ class Runtime:
 
     def _guard(self, policy: PolicySnapshot) -> SingleUse:
         store: MemoryReplayStore | RedisReplayStore
-        if policy.redis_url is None:
+        if self._redis is None:
             self.log.warning(
                 "permit.binding is 'single_use' without PERMIT_ROUTER_REDIS_URL: uses are known per worker only, "
                 "and forgotten at a restart"
             )
             store = MemoryReplayStore(self.clock.monotonic)
         else:
-            self._redis = connect(policy.redis_url)
             store = RedisReplayStore(self._redis)
         return SingleUse(
             store,
@@ -175,7 +206,7 @@ class Runtime:
             self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
 
     async def stop(self) -> None:
-        """Ends the background task."""
+        """Ends the background task and closes the connections to the shared store."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -236,7 +267,25 @@ class Runtime:
             "config_hash": self.policy.config_hash if self.policy else None,
             "jwks_age_seconds": [None if age is None else round(age, 1) for age in ages],
             "no_context_calls": self.no_context_calls,
+            "requests": {"admitted": self.counters.admitted, "denied": self.counters.denied},
+            "unknown_endpoints": self.counters.unknown_endpoints,
+            **self._revocation_health(now_s),
         }
+
+    def _revocation_health(self, now_s: float) -> dict[str, object]:
+        stored = self._stored
+        age_s = stored.age_s(now_s) if stored else None
+        return {
+            "revocations_age_seconds": None if age_s is None else round(age_s, 1),
+            "revocations_skipped": stored.skipped if stored else 0,
+            "revocations_over_limit": [str(kind) for kind in stored.over_limit] if stored else [],
+        }
+
+    def count_admitted(self, state: Permitted) -> None:
+        """Counts a request that came in, and the endpoints of its permit that no deployment has."""
+        known = self.known_endpoints
+        unknown = 0 if known is None else len(state.scope.endpoints - known)
+        self.counters.admit(unknown)
 
     def count_no_context(self) -> None:
         """Counts a model call that was refused because no permitted request stood behind it."""
@@ -266,25 +315,40 @@ class Runtime:
             self.abandon(state)
 
     async def _synchronise(self) -> None:
-        """Once a period: refreshes keys that are due, and closes attempts that LiteLLM never reported."""
+        """Once a period: refreshes what requests are judged by, and closes attempts that LiteLLM never reported."""
         while True:
             try:
                 await self.synchronise_once()
             except Exception:
                 self.log.exception("The background task failed; it goes on")
+            if _is_ending():
+                return
             await asyncio.sleep(_PERIOD_S)
 
     async def synchronise_once(self) -> None:
         """One round of the background task."""
         now_s = self.clock.monotonic()
-        await asyncio.gather(*(source.refresh(now_s) for source in self._sources if source.is_due(now_s)))
+        due = (source.refresh(now_s) for source in self._sources if source.is_due(now_s))
+        await asyncio.gather(self._read_revocations(), *due)
         if self._single_use is not None:
             await self._single_use.settle()
         if self._rounds % _DEPLOYMENT_ROUNDS == 0:
             self._look_for_deployments()
+            self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints
         self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:
             self.abandon(self._pending.popleft()[1])
+
+    async def _read_revocations(self) -> None:
+        if self._stored is None or self.policy is None:
+            return
+        if await self._stored.read(self.clock.wall(), self.clock.monotonic()):
+            self._judge_by(self.policy)
+
+    def _judge_by(self, policy: PolicySnapshot) -> None:
+        """Judges permits by the policy, and by what the shared store was last known to revoke."""
+        self._claims = _with_stored(policy.claims, self._stored) if self._stored else policy.claims
+        self._verifier = PermitVerifier(self._trusts, self._claims, policy.permit.max_permit_bytes)
 
     def _keys(self, block: IssuerBlock, base: Path) -> KeySource:
         algorithms = frozenset(block.algorithms)
@@ -314,11 +378,32 @@ class Runtime:
         return keys
 
     def _new_recorder(self, log: DecisionLog, config_hash: str) -> Recorder:
-        return Recorder(log, instance=_instance(), config_hash=config_hash, clock=self.clock)
+        return Recorder(
+            log, instance=_instance(), config_hash=config_hash, clock=self.clock, counters=self.counters
+        )
 
 
 def _nothing(_: Permitted) -> None:
     """Until the hooks are built no attempt can be made, so there is none to close."""
+
+
+def _is_ending() -> bool:
+    """Whether this task was told to end; redis-py 8.1 turns some cancellations into errors of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _with_stored(claims: ClaimPolicy, stored: StoredRevocations) -> ClaimPolicy:
+    """What the policy block says, with the store's revocations beside the block's own."""
+    own = claims.revocations
+    return replace(
+        claims,
+        revocations=Revocations(
+            jti=own.jti | stored.names(RevokedKind.JTI),
+            kid=own.kid | stored.names(RevokedKind.KID),
+            policy_versions=own.policy_versions | stored.names(RevokedKind.POLICY_VERSION),
+        ),
+    )
 
 
 def _instance() -> str:

@@ -1,6 +1,7 @@
-"""Records: what each decision and attempt leaves behind, the log they go to and the chain that guards it."""
+"""Records: what each decision and attempt leaves behind, the log they go to, its chain, and the counters."""
 
 from litellm_plugin.records.chain import ChainBreak, ChainHead, ChainReport, HashChain, verify_chain
+from litellm_plugin.records.counters import Counters
 from litellm_plugin.records.decision_log import DecisionLog, FileDecisionLog, NullDecisionLog
 from litellm_plugin.records.record import (
     ATTEMPT_SCHEMA,
@@ -19,6 +20,7 @@ __all__ = [
     "ChainBreak",
     "ChainHead",
     "ChainReport",
+    "Counters",
     "DecisionLog",
     "FileDecisionLog",
     "HashChain",

@@ -18,7 +18,8 @@ class Flags(BaseSettings):
         enabled: `false` makes the plugin inert; nothing is enforced then.
         policy: A file that holds the policy block, instead of the one in LiteLLM's YAML.
         log: The decision log's file, instead of `decision_log.file`.
-        redis_url: Where workers and replicas share what single use needs; in memory, per worker, without it.
+        redis_url: Where workers and replicas share which permits were used and read what is revoked; uses are kept
+            in memory, per worker, without it.
     """
 
     model_config = SettingsConfigDict(env_prefix="PERMIT_ROUTER_", extra="ignore")

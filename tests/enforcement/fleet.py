@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -57,7 +58,7 @@ def deployment(provider: RecordingProvider, group: str, url: str, **info: Any) -
 
 @dataclass
 class Fleet:
-    """What one module's tests share; `settings` are merged into LiteLLM's configuration."""
+    """What one module's tests share; `settings` are merged into LiteLLM's configuration, `files` lie beside it."""
 
     policy: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Fleet:
     registered: bool = True
     startup_hook: bool = True
     algorithm: str = "RS256"
+    files: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory()
@@ -79,6 +81,8 @@ class Fleet:
         config_path = Path(self.folder.name, "config.yaml")
         Path(self.folder.name, "other_logger.py").write_text(LOGGER_MODULE)
         config_path.write_text(yaml.safe_dump(self.config()))
+        for name, text in self.files.items():
+            Path(self.folder.name, name).write_text(text)
         self.servers.start()
         env = {"PERMIT_ROUTER_LOG": str(self.log_path), **self.env}
         try:
@@ -126,8 +130,22 @@ class Fleet:
         return [deployment(self.providers[each], name, self.urls[each], **info) for each in endpoints]
 
     def ready(self) -> Self:
+        """Waits until the proxy answers and its first keys are loaded; other faults are a test's own matter."""
         self.proxy.wait_ready()
+        deadline_s = time.monotonic() + 20
+        while "keys_unavailable" in self.faults() and time.monotonic() < deadline_s:
+            time.sleep(0.1)
         return self
+
+    def health(self) -> dict[str, Any]:
+        return self.client.get("/permit-router/v1/health").json()
+
+    def faults(self) -> list[str]:
+        """The reasons for which the proxy refuses now; none where the plugin is not there."""
+        answer = self.client.get("/permit-router/v1/health")
+        if answer.headers.get("content-type") != "application/json":
+            return []
+        return [each["reason"] for each in answer.json().get("faults", [])]
 
     def clear(self) -> None:
         for provider in self.providers.values():

@@ -10,11 +10,12 @@ import base64
 import http.client
 import json
 import time
+from collections import Counter
 
 import pytest
 from fleet import CALLS, PATHS, STREAMING
 
-from litellm_plugin.testing import PermitIssuer
+from litellm_plugin.testing import Fault, PermitIssuer
 
 pytestmark = pytest.mark.proxy
 
@@ -61,6 +62,20 @@ def recorded(fleet, answer):
     return [
         (each["outcome"], each["reason"]) for each in fleet.records() if each["decision_id"] == decision_id
     ]
+
+
+def counters(fleet):
+    """What health counts, as {name: count}; a reason that ended nothing counts as absent."""
+    health = fleet.client.get("/permit-router/v1/health").json()
+    requests = health["requests"]
+    return Counter(
+        requests["denied"], admitted=requests["admitted"], unknown_endpoints=health["unknown_endpoints"]
+    )
+
+
+def moved(fleet, before):
+    """What moved since `before`."""
+    return counters(fleet) - before
 
 
 TRANSPORT = [
@@ -110,23 +125,27 @@ MEANING = [
 def test_a_permit_that_is_not_valid_sends_nothing(fleet, permit, reason):
     _, body = fleet.body("chat")
     raw = json.dumps(body).encode()
+    before = counters(fleet)
 
     answer = fleet.post(CHAT, raw, {"x-llm-permit": permit(fleet, raw)})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, reason)
     assert fleet.calls() == {}
     assert recorded(fleet, answer) == [("denied", reason)]
+    assert moved(fleet, before) == {reason: 1}
 
 
 @pytest.mark.parametrize("name", ["x_llm_permit", "x-permit", "x_permit", "llm-permit"])
 def test_a_header_whose_name_looks_alike_holds_no_permit(fleet, name):  # R05
     _, body = fleet.body("chat")
     raw = json.dumps(body).encode()
+    before = counters(fleet)
 
     answer = fleet.post(CHAT, raw, {name: fleet.issuer.mint(["eu-a"], body=raw)})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "permit_missing")
     assert fleet.calls() == {}
+    assert moved(fleet, before) == {"permit_missing": 1}
 
 
 def test_a_blank_behind_the_headers_name_is_refused_by_the_server(fleet):  # R05
@@ -147,37 +166,66 @@ def test_a_blank_behind_the_headers_name_is_refused_by_the_server(fleet):  # R05
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "claims", "reason"),
+    ("endpoints", "claims", "reason", "unknown"),
     [
-        pytest.param(["nowhere-1", "nowhere-2"], {}, "not_authorized", id="R61-unknown-alone"),
-        pytest.param(["claude-eu", "claude-us"], {}, "not_authorized", id="R62-of-another-model-group"),
+        pytest.param(["nowhere-1", "nowhere-2"], {}, "not_authorized", 2, id="R61-unknown-alone"),
+        pytest.param(["claude-eu", "claude-us"], {}, "not_authorized", 0, id="R62-of-another-model-group"),
         pytest.param(
-            ["us-a", "us-b"], {"data_classification": "phi"}, "not_eligible", id="R67-not-cleared-alone"
+            ["us-a", "us-b"], {"data_classification": "phi"}, "not_eligible", 0, id="R67-not-cleared-alone"
         ),
     ],
 )
-def test_endpoints_of_which_none_may_serve_are_refused(fleet, endpoints, claims, reason):
+def test_endpoints_of_which_none_may_serve_are_refused(fleet, endpoints, claims, reason, unknown):
+    before = counters(fleet)
 
     answer = fleet.send("chat", endpoints, permit=claims)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, reason)
     assert fleet.calls() == {}
     assert recorded(fleet, answer) == [("denied", reason)]
+    assert moved(fleet, before) == Counter({reason: 1, "admitted": 1, "unknown_endpoints": unknown})
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "claims"),
+    ("endpoints", "claims", "unknown"),
     [
-        pytest.param(["nowhere-1", "eu-a", "nowhere-2"], {}, id="A09-unknown-beside-known"),
-        pytest.param(["claude-us", "eu-a"], {}, id="R62-another-group-beside-the-asked-one"),
-        pytest.param(["us-b", "eu-a"], {"data_classification": "phi"}, id="R67-not-cleared-beside-cleared"),
+        pytest.param(["nowhere-1", "eu-a", "nowhere-2"], {}, 2, id="A09-R61-unknown-beside-known"),
+        pytest.param(["claude-us", "eu-a"], {}, 0, id="R62-another-group-beside-the-asked-one"),
+        pytest.param(
+            ["us-b", "eu-a"], {"data_classification": "phi"}, 0, id="R67-not-cleared-beside-cleared"
+        ),
     ],
 )
-def test_what_may_not_serve_leaves_the_others(fleet, endpoints, claims):
+def test_what_may_not_serve_leaves_the_others(fleet, endpoints, claims, unknown):
+    before = counters(fleet)
+
     answer = fleet.send("chat", endpoints, permit=claims)
 
     assert answer.status_code == 200, answer.text
     assert fleet.calls() == {"eu-a": 1}
+    assert moved(fleet, before) == Counter({"admitted": 1, "unknown_endpoints": unknown})
+
+
+def test_a_request_that_is_denied_after_several_attempts_is_counted_once(fleet):
+    for name in ("us-a", "us-b"):
+        fleet.providers[name].always(Fault.status(500))
+    before = counters(fleet)
+
+    answer = fleet.send("chat", ["us-a", "us-b"])
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "chain_exhausted")
+    assert fleet.calls() == {"us-a": 1, "us-b": 1}
+    assert moved(fleet, before) == {"chain_exhausted": 1, "admitted": 1}
+
+
+def test_a_provider_that_fails_beside_one_that_serves_counts_no_denial(fleet):
+    fleet.providers["us-b"].always(Fault.status(500))
+    before = counters(fleet)
+
+    answer = fleet.send("chat", ["us-a", "us-b"])
+
+    assert answer.status_code == 200, answer.text
+    assert moved(fleet, before) == {"admitted": 1}
 
 
 @pytest.mark.parametrize(

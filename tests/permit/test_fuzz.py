@@ -1,5 +1,7 @@
 """A fuzz of the whole verifier: mutated tokens are only ever rejected, and never for an unforeseen reason.
 
+Each rejection says what was expected, and nothing of the token comes out with it.
+
 `PERMIT_FUZZ_TOKENS` sets how many tokens are tried, `PERMIT_FUZZ_SEED` which ones.
 """
 
@@ -12,7 +14,7 @@ from collections import Counter
 import pytest
 from jwt.algorithms import get_default_algorithms
 from permit_signing import KEY_FOR, NOW, pem, public_key, verifier
-from token_mutator import MUTATIONS, TokenMutator, decode
+from token_mutator import MARKERS, MUTATIONS, TokenMutator, decode
 
 from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason
 
@@ -30,13 +32,20 @@ def breach(verify, mutant):
     try:
         verify(mutant.token)
     except PermitRejected as rejected:
-        unforeseen = rejected.reason is Reason.INTERNAL_ERROR
-        return ("internal_error" if unforeseen else None), rejected.reason
+        return fault_of(rejected), rejected.reason
     except KeysUnavailable:
         return None, "keys_unavailable"
     except Exception as error:  # noqa: BLE001 - this is what the fuzz looks for
         return f"raised {type(error).__name__}", "raised"
     return (None if mutant.may_be_admitted else "admitted"), "admitted"
+
+
+def fault_of(rejected):
+    if rejected.reason is Reason.INTERNAL_ERROR:
+        return "internal_error"
+    if any(marker in f"{rejected} {rejected.detail} {rejected.expected}" for marker in MARKERS):
+        return "quoted"
+    return None if rejected.expected else "unexplained"
 
 
 def run(verify, count):
@@ -124,6 +133,23 @@ def leaks(token):
     return verify(token)
 
 
+def quotes(token):
+    try:
+        return verify(token)
+    except PermitRejected as rejected:
+        if rejected.reason is Reason.CLAIM_INVALID:
+            members = decode(token.split(".")[1]).decode()
+            raise PermitRejected(rejected.reason, rejected.detail, f"not {members}") from rejected
+        raise
+
+
+def says_less(token):
+    try:
+        return verify(token)
+    except PermitRejected as rejected:
+        raise PermitRejected(rejected.reason, rejected.detail) from rejected
+
+
 def gives_up(token):
     try:
         return verify(token)
@@ -154,6 +180,8 @@ def gives_up(token):
         ),
         pytest.param(otherwise(has_a_known_kid), "other_claims", "admitted", id="R45-signature-not-checked"),
         pytest.param(leaks, "edited_characters", "raised", id="R75-foreign-error"),
+        pytest.param(quotes, "signed_values", "quoted", id="token-in-the-message"),
+        pytest.param(says_less, "signed_out_of_time", "unexplained", id="no-expectation"),
         pytest.param(gives_up, "another_encoding", "internal_error", id="R75-internal-error"),
     ],
 )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.errors import PermitRejected, Reason, Verdict
 from litellm_plugin.proxy import denial
 
 
@@ -36,6 +36,37 @@ def test_the_body_says_why_and_for_which_request(reason):
             "decision_id": "d-1",
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("rejected", "message"),
+    [
+        pytest.param(
+            PermitRejected(Reason.CLAIM_INVALID, "exp", "a lifetime of at most 300 s"),
+            "The permit is not valid here: claim_invalid (exp): expected a lifetime of at most 300 s."
+            " Ask the policy gateway for a new one.",
+            id="detail-and-expected",
+        ),
+        pytest.param(
+            PermitRejected(Reason.SIGNATURE_INVALID, expected="a signature by the issuer's key"),
+            "The permit is not valid here: signature_invalid: expected a signature by the issuer's key."
+            " Ask the policy gateway for a new one.",
+            id="expected-alone",
+        ),
+        pytest.param(
+            PermitRejected(Reason.REPLAYED, "all 3 tries are used"),
+            "The permit is not valid here: replayed (all 3 tries are used). Ask the policy gateway for a new one.",
+            id="detail-alone",
+        ),
+        pytest.param(
+            PermitRejected(Reason.INTERNAL_ERROR),
+            "The permit router failed; nothing was sent to a provider.",
+            id="internal-error",
+        ),
+    ],
+)
+def test_the_verdict_on_a_permit_says_what_was_expected(rejected, message):
+    assert denial.verdict_of(rejected) == Verdict(rejected.reason, message)
 
 
 def test_anthropics_path_gets_anthropics_outer_type():

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 
 import pytest
 from proxy_cases import POLICY_BLOCK
+from valkey_process import ValkeyProcess
 
-from litellm_plugin.errors import ConfigurationError, Reason
+from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason, RequestDenied, Verdict
+from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.settings import Flags, load_policy
+from litellm_plugin.state import connect
 
 
 def statuses(worker):
@@ -81,6 +86,51 @@ class TestHealth:
         worker.runtime.count_no_context()
         assert worker.runtime.health()["no_context_calls"] == 1
 
+    async def test_without_a_store_nothing_is_known_of_revocations(self, worker):
+        await worker.runtime.synchronise_once()
+        health = worker.runtime.health()
+        assert (health["revocations_age_seconds"], health["revocations_skipped"]) == (None, 0)
+        assert health["revocations_over_limit"] == []
+
+
+class TestCounters:
+    def counted(self, worker):
+        return worker.runtime.health()["requests"]
+
+    async def test_nothing_is_counted_at_first(self, worker):
+        assert self.counted(worker) == {"admitted": 0, "denied": {}}
+        assert worker.runtime.health()["unknown_endpoints"] == 0
+
+    def test_an_admitted_request_is_counted_with_its_unknown_endpoints(self, worker):
+        worker.runtime.known_endpoints = frozenset({"eu", "us"})
+        worker.runtime.count_admitted(worker.state("eu", "nowhere", "no-more"))
+        assert self.counted(worker)["admitted"] == 1
+        assert worker.runtime.health()["unknown_endpoints"] == 2
+
+    def test_before_a_model_list_was_loaded_no_endpoint_is_unknown(self, worker):
+        worker.runtime.count_admitted(worker.state("nowhere"))
+        assert worker.runtime.health()["unknown_endpoints"] == 0
+
+    def test_a_request_that_ends_is_counted_once_for_all_its_decisions(self, worker):
+        state, verdict = worker.state(), Verdict(Reason.NOT_ELIGIBLE, "no")
+        decision = worker.plan(state, "eu")
+        for _ in range(3):
+            worker.runtime.recorder.decision(state, decision)
+        worker.runtime.recorder.denial(state, verdict)
+        assert self.counted(worker)["denied"] == {"not_eligible": 1}
+
+    def test_refusals_past_the_rate_of_the_log_are_counted(self, worker):
+        verdict = Verdict(Reason.PERMIT_MISSING, "no")
+        for _ in range(150):
+            worker.runtime.recorder.refusal({"type": "http", "method": "POST"}, None, verdict, None)
+        assert self.counted(worker)["denied"] == {"permit_missing": 150}
+        assert worker.runtime.health()["refusals_not_recorded"] == 50
+
+    async def test_what_was_counted_before_the_policy_came_stays(self, bare):
+        verdict = Verdict(Reason.NOT_READY, "no")
+        bare.runtime.recorder.refusal({"type": "http", "method": "POST"}, None, verdict, None)
+        assert self.counted(bare.load())["denied"] == {"not_ready": 1}
+
 
 class TestClose:
     def test_nothing_may_be_sent_for_a_closed_request(self, worker):
@@ -134,3 +184,144 @@ class TestStart:
         with caplog.at_level("WARNING"):
             bare.load(binding="none")
         assert "whoever holds a permit can send any body" in caplog.text
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    server = ValkeyProcess(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+class SharedStore:
+    """A worker beside a server, and what an operator revokes there."""
+
+    def __init__(self, worker, server):
+        self.worker, self.runtime, self.server = worker, worker.runtime, server
+
+    async def revoke(self, kind, name, for_s=math.inf):
+        client = connect(self.server.url, timeout_s=30.0)
+        await client.zadd(f"permit-router:revoked:{kind}", {name: self.worker.clock.wall() + for_s})
+        await client.aclose()
+
+    async def read(self):
+        """Goes on until a whole read: a loaded machine may miss a reply."""
+        self.worker.clock.advance(1)
+        for _ in range(100):
+            await self.runtime.synchronise_once()
+            if self.runtime.health()["revocations_age_seconds"] == 0.0:
+                return
+        raise AssertionError("the store was never read")
+
+    def verify(self, **claims):
+        """Gives the reason that a new permit is refused with; None where it is valid."""
+        token = self.worker.issuer.mint(["eu"], **claims)
+        clock = self.worker.clock
+        try:
+            self.runtime.verifier.verify(token, now=clock.wall(), monotonic_s=clock.monotonic())
+        except PermitRejected as rejected:
+            return rejected.reason
+        return None
+
+
+class TestStoredRevocations:
+    @pytest.fixture
+    async def shared(self, bare, valkey, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
+        shared = SharedStore(bare.load(revoked={"jti": ["in-the-block"]}), valkey)
+        yield shared
+        await shared.runtime.stop()
+
+    async def test_before_the_first_read_the_block_alone_counts(self, shared):
+        await shared.revoke("jti", "a")
+        assert (shared.verify(jti="a"), shared.verify(jti="in-the-block")) == (None, Reason.REVOKED)
+        assert shared.runtime.health()["revocations_age_seconds"] is None
+
+    async def test_the_store_adds_to_the_block(self, shared):
+        await shared.revoke("jti", "a")
+        await shared.read()
+        reasons = [shared.verify(jti=jti) for jti in ("a", "in-the-block", "b")]
+        assert reasons == [Reason.REVOKED, Reason.REVOKED, None]
+
+    async def test_a_key_is_revoked(self, shared):
+        await shared.revoke("kid", shared.worker.issuer.kid)
+        await shared.read()
+        assert shared.verify() is Reason.REVOKED
+
+    async def test_a_policy_version_is_revoked(self, shared):
+        await shared.revoke("policy_version", "41")
+        await shared.read()
+        assert (shared.verify(policy_version="41"), shared.verify(policy_version="42")) == (
+            Reason.POLICY_STALE,
+            None,
+        )
+
+    async def test_an_entry_ends_by_itself(self, shared):
+        await shared.revoke("jti", "a", for_s=60)
+        await shared.read()
+        shared.worker.clock.advance(60)
+        await shared.read()
+        assert shared.verify(jti="a") is None
+
+    async def test_a_request_under_way_makes_no_other_attempt(self, shared, request_state):
+        state = shared.worker.state("eu")
+        shared.worker.plan(state, "eu")
+        request_state(state)
+        await shared.revoke("jti", state.permit.jti)
+        await shared.read()
+        with pytest.raises(RequestDenied) as denied:
+            Enforcement(shared.runtime).select("gpt", [])
+        assert denied.value.verdict.reason is Reason.REVOKED
+
+    async def test_the_verifier_is_built_anew_only_for_a_change(self, shared):
+        await shared.read()
+        before = shared.runtime.verifier
+        await shared.read()
+        assert shared.runtime.verifier is before
+        await shared.revoke("jti", "a")
+        await shared.read()
+        assert shared.runtime.verifier is not before
+
+    async def test_a_lost_store_denies_nobody_and_forgets_nothing(self, shared):
+        await shared.revoke("jti", "a")
+        await shared.read()
+        shared.server.stop()
+        shared.worker.clock.advance(5)
+        await shared.runtime.synchronise_once()
+        assert (shared.verify(jti="a"), shared.verify(jti="b")) == (Reason.REVOKED, None)
+        assert shared.runtime.faults() == []
+        assert shared.runtime.health()["revocations_age_seconds"] == 5.0
+
+    async def test_health_counts_what_is_no_id(self, shared):
+        await shared.revoke("kid", "a b")
+        await shared.read()
+        assert shared.runtime.health()["revocations_skipped"] == 1
+
+    async def test_a_stopped_worker_keeps_no_connection(self, shared):
+        await shared.read()
+        await shared.runtime.stop()
+        client = connect(shared.server.url, timeout_s=30.0)
+        names = [each["id"] for each in await client.client_list()]
+        await client.aclose()
+        assert len(names) == 1
+
+    @pytest.mark.parametrize("steps", range(24))
+    async def test_the_task_ends_wherever_its_read_stands(self, shared, steps):
+        shared.runtime.start()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(shared.runtime.stop(), timeout=30)
+
+    async def test_single_use_shares_the_client(self, bare, valkey, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
+        runtime = bare.load(binding="single_use").runtime
+        assert runtime._single_use._store._client is runtime._stored._client
+        await runtime.stop()
+
+    def test_a_url_that_is_none_stops_the_start(self, bare, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", "localhost:6379")
+        with pytest.raises(ConfigurationError, match="PERMIT_ROUTER_REDIS_URL"):
+            bare.load()

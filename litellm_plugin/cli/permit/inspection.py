@@ -17,10 +17,10 @@ from litellm_plugin.cli.permit.input import STDIN, read_bytes, told_errors
 from litellm_plugin.cli.permit.judgement import Judgement, judge, judge_signature
 from litellm_plugin.cli.permit.policy_source import given_keys, read_policy
 from litellm_plugin.cli.permit.verdict import signature_verdict, verdict
-from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason
+from litellm_plugin.errors import ConfigurationError, PermitRejected
 from litellm_plugin.permit import CompactToken, parse_compact
+from litellm_plugin.permit.claims import parse_payload
 from litellm_plugin.permit.signature import DEFAULT_MAX_BYTES
-from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,20 +116,11 @@ def _read(text: str, against: Policy | None) -> tuple[CompactToken, dict[str, ob
     limit = DEFAULT_MAX_BYTES if against is None else against.snapshot.permit.max_permit_bytes
     try:
         compact = parse_compact(text, max_bytes=limit)
-        return compact, _object(parse_strict_json(compact.payload))
-    except (PermitRejected, StrictJsonError) as error:
-        what = error.detail if isinstance(error, PermitRejected) else f"payload: {error}"
+        return compact, parse_payload(compact.payload)
+    except PermitRejected as rejected:
         raise ConfigurationError(
-            f"the token cannot be read ({Reason.PERMIT_MALFORMED}: {what}): expected are at most {limit} "
-            "characters in three base64url segments; a header of alg, kid and typ only; a payload that is "
-            "a JSON object without repeated names"
-        ) from error
-
-
-def _object(payload: object) -> dict[str, object]:
-    if not isinstance(payload, dict):
-        raise StrictJsonError("not an object")
-    return payload
+            f"the token cannot be read ({rejected}): expected {rejected.expected}"
+        ) from rejected
 
 
 def _look_at(

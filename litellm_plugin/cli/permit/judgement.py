@@ -10,7 +10,7 @@ from litellm_plugin.cli.permit.policy_source import given_keys, offline_keys
 from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason
 from litellm_plugin.permit import PermitVerifier, StaticKeys, check_body
 from litellm_plugin.permit.claims import parse_claims, read_issuer
-from litellm_plugin.permit.signature import verify_signature
+from litellm_plugin.permit.signature import check_algorithm, verify_signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,8 +133,7 @@ def _trusts(issuer: str, policy: Policy, jwks: Path | None) -> tuple[dict[str, I
 
 def _unsigned(compact: CompactToken, trust: IssuerTrust, snapshot: PolicySnapshot, now: float) -> Permit:
     """What the verifier does around the signature, where there are no keys to check that with."""
-    if compact.header.alg not in trust.algorithms:
-        raise PermitRejected(Reason.ALG_NOT_ALLOWED, "alg")
+    check_algorithm(compact, trust.algorithms)
     return parse_claims(
         compact.payload,
         kid=compact.header.kid,
