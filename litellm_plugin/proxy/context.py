@@ -65,6 +65,7 @@ class Permitted:
         timings_ms: How long each stage of this plugin took.
         statistics_age_ms: How old the statistics were that the decision read.
         call_id: LiteLLM's id of the call.
+        team: The team of the LiteLLM key in use; None before that is known, and for a key without one.
         facts: What is known of the request once LiteLLM parsed the body.
         dropped_fields: Body fields that did not reach LiteLLM.
         groups: Decisions by model group (or deployment id).
@@ -88,6 +89,7 @@ class Permitted:
     timings_ms: dict[str, float] = field(default_factory=dict)
     statistics_age_ms: float | None = None
     call_id: str | None = None
+    team: str | None = None
     facts: RequestFacts | None = None
     dropped_fields: tuple[str, ...] = ()
     groups: dict[str, RoutedGroup] = field(default_factory=dict)

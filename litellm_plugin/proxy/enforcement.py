@@ -67,6 +67,7 @@ class Enforcement:
         dropped = scrub(data, state.call_type, state.slot, state.policy.body_fields)
         state.dropped_fields = tuple(sorted({*state.dropped_fields, *dropped}))
         state.call_id = _text(data.get("litellm_call_id"))
+        state.team = team
         group = str(data.get("model") or "")
         state.facts = request_facts(state.call_type, group, data)
         data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
@@ -91,7 +92,7 @@ class Enforcement:
         if known is None or not available.issuperset(
             c.deployment_id for c in _untried(known.decision, state)
         ):
-            candidates = self._runtime.deployments.with_health(group, offered)
+            candidates = self._runtime.deployments.with_health(group, offered, state.team)
             known = self._plan(state, group, candidates)
         if known.decision.verdict is not None:
             raise RequestDenied(known.decision.verdict)
@@ -163,7 +164,7 @@ class Enforcement:
 
     def _attempts(self, state: Permitted, group: str) -> int:
         """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
-        candidates = self._runtime.deployments.of_group(group)
+        candidates = self._runtime.deployments.of_group(group, state.team)
         if not candidates:
             return state.policy.routing.attempts
         return len(self._plan(state, group, candidates).decision.plan)
