@@ -6,19 +6,24 @@ It wraps what LiteLLM's ExceptionMiddleware wraps, so that CORS and root paths w
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Verdict
+from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, check_request_id
-from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
 from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
+from litellm_plugin.proxy.meaning import body_reader
 from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
+from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
+from litellm_plugin.proxy.slots import metadata_slot
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.runtime import Runtime
@@ -52,10 +57,6 @@ class Refused(Exception):  # noqa: N818 - carries a verdict inside this module
         super().__init__(verdict.message)
         self.verdict = verdict
         self.permit = permit
-
-
-class Disconnected(Exception):  # noqa: N818 - an event
-    """The client went away while its body was read."""
 
 
 class Admission:
@@ -122,13 +123,18 @@ class Admission:
             )
         received_s = self._runtime.clock.monotonic()
         policy = self._policy()
-        _check_content_type(scope)
+        try:
+            read = body_reader(scope["headers"], route.call_type)
+        except RequestDenied as denied:
+            raise Refused(denied.verdict) from denied
         permit = self._verify(scope, policy)
         verified_s = self._runtime.clock.monotonic()
         uncleared = self._runtime.holding.refusal(permit.data_classification)
         if uncleared is not None:
             raise Refused(uncleared, permit)
-        receive, claim = await self._bind(scope, receive, permit, policy)
+        payload, claim = await self._bind(
+            scope, receive, permit, policy, partial(publish, read, route.call_type)
+        )
         bound_s = self._runtime.clock.monotonic()
         state = Permitted(
             policy=policy,
@@ -138,12 +144,14 @@ class Admission:
             method=route.method,
             template=route.template,
             received_s=received_s,
+            slot=metadata_slot(scope),
             claim=claim,
             held=self._runtime.egress.held(permit.data_classification),
+            dropped_fields=payload.dropped,
         )
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
-        return state, receive
+        return state, payload.replay(receive)
 
     def _policy(self) -> PolicySnapshot:
         faults = self._runtime.faults()
@@ -171,18 +179,20 @@ class Admission:
             ) from unavailable
 
     async def _bind(
-        self, scope: Scope, receive: Receive, permit: Permit, policy: PolicySnapshot
-    ) -> tuple[Receive, Claim | None]:
-        """Holds headers and raw body against the permit; a body that was read is handed on as it came."""
-        required = policy.permit.binding != "none"
+        self,
+        scope: Scope,
+        receive: Receive,
+        permit: Permit,
+        policy: PolicySnapshot,
+        publish_body: Callable[[bytes, frozenset[str]], Payload],
+    ) -> tuple[Payload, Claim | None]:
+        """Holds headers and raw body against the permit, and gives what of the body LiteLLM may read."""
         try:
             _check_headers(scope, permit, policy)
-            if not (required or permit.body_sha256):
-                return receive, None
-            body = await _read_body(receive, policy.permit.max_body_bytes)
+            body = await read_body(receive, policy.permit.max_body_bytes)
             digest = hashlib.sha256(body).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
-            _check_json(body)
+            payload = publish_body(body, policy.body_fields)
             claim = await self._runtime.claim(permit, digest)
         except PermitRejected as rejected:
             raise Refused(denial.verdict_of(rejected), permit) from rejected
@@ -192,9 +202,9 @@ class Admission:
                 "The store that knows which permits were used does not answer. Try again shortly.",
             )
             raise Refused(verdict, permit) from lost
-        except Refused as refused:
-            raise Refused(refused.verdict, permit) from refused
-        return _replay(body, receive), claim
+        except RequestDenied as denied:
+            raise Refused(denied.verdict, permit) from denied
+        return payload, claim
 
     async def _forward(self, state: Permitted, scope: Scope, receive: Receive, send: Send) -> None:
         answer = Answer(state, send, self._runtime)
@@ -253,38 +263,6 @@ class Admission:
         await denial.send_http(send, verdict, payload, lines)
 
 
-def _check_content_type(scope: Scope) -> None:
-    """Makes sure that the bytes mean what the gateway read: the header that says so is not bound.
-
-    Raises:
-        Refused: The body is not declared as plain JSON; LiteLLM would read other text out of a form.
-    """
-    declared = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
-    encoded = [value for name, value in scope["headers"] if name.lower() == b"content-encoding"]
-    kind, _, parameters = (declared[0] if declared else b"").lower().partition(b";")
-    charset = parameters.replace(b" ", b"").replace(b'"', b"")
-    if len(declared) != 1 or kind.strip() != b"application/json" or charset not in {b"", b"charset=utf-8"}:
-        raise Refused(Verdict(Reason.BODY_INVALID, "The content type application/json is expected."))
-    if any(value.strip().lower() != b"identity" for value in encoded):
-        raise Refused(Verdict(Reason.BODY_INVALID, "A body without content encoding is expected."))
-
-
-def _check_json(body: bytes) -> None:
-    """Makes sure that the bytes have one meaning: of two equal names LiteLLM would take the last.
-
-    Raises:
-        Refused: The body is not one JSON object, RFC 8259 §4.
-    """
-    try:
-        document = parse_strict_json(body)
-    except StrictJsonError as error:
-        raise Refused(
-            Verdict(Reason.BODY_INVALID, f"A JSON object is expected in the body: {error}.")
-        ) from error
-    if not isinstance(document, dict):
-        raise Refused(Verdict(Reason.BODY_INVALID, "A JSON object is expected in the body."))
-
-
 def _may_pass(name: bytes) -> bool:
     return not name.startswith(b"x-litellm-") or name in _LITELLM_HEADERS
 
@@ -338,31 +316,3 @@ def _check_headers(scope: Scope, permit: Permit, policy: PolicySnapshot) -> None
 def _bare(value: str) -> str:
     scheme, _, rest = value.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else value
-
-
-async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Disconnected
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit_bytes:
-            raise Refused(
-                Verdict(Reason.BODY_TOO_LARGE, f"A body of at most {limit_bytes} bytes is expected.")
-            )
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives the body once, then what the server gives."""
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replay

@@ -16,6 +16,7 @@ from litellm_plugin.routing.attempts import AttemptStatus
 if TYPE_CHECKING:
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
+    from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
     from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
@@ -59,11 +60,13 @@ class Permitted:
         call_type: The kind of call, from the path.
         method, template: The route that the app's own router matches.
         received_s: Monotonic seconds.
+        slot: The field in which LiteLLM keeps its own metadata of this request.
         claim: The use of a single-use permit that this request holds.
         held: The names of egresses that may not receive this request.
         timings_ms: How long each stage of this plugin took.
         statistics_age_ms: How old the statistics were that the decision read.
         call_id: LiteLLM's id of the call.
+        team: The team of the LiteLLM key in use; None before that is known, and for a key without one.
         facts: What is known of the request once LiteLLM parsed the body.
         dropped_fields: Body fields that did not reach LiteLLM.
         groups: Decisions by model group (or deployment id).
@@ -82,11 +85,13 @@ class Permitted:
     method: str
     template: str
     received_s: float
+    slot: Slot = "metadata"
     claim: Claim | None = None
     held: frozenset[str] = frozenset()
     timings_ms: dict[str, float] = field(default_factory=dict)
     statistics_age_ms: float | None = None
     call_id: str | None = None
+    team: str | None = None
     facts: RequestFacts | None = None
     dropped_fields: tuple[str, ...] = ()
     groups: dict[str, RoutedGroup] = field(default_factory=dict)

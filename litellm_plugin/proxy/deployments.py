@@ -38,18 +38,23 @@ class Deployments:
 
         return proxy_server.llm_router
 
-    def of_group(self, group: str) -> tuple[Candidate, ...]:
-        """All deployments of a model group, or the one deployment of that id; empty when there is neither."""
-        return tuple(self._candidate(entry) for entry in self._entries(group))
+    def of_group(self, group: str, team: str | None = None) -> tuple[Candidate, ...]:
+        """All deployments of a model group, or the one deployment of that id; empty when there is neither.
 
-    def with_health(self, group: str, offered: Iterable[Mapping[str, Any]]) -> tuple[Candidate, ...]:
+        A team's own deployments of that name stand in the group's place, as in LiteLLM's router.
+        """
+        return tuple(self._candidate(entry) for entry in self._entries(group, team))
+
+    def with_health(
+        self, group: str, offered: Iterable[Mapping[str, Any]], team: str | None = None
+    ) -> tuple[Candidate, ...]:
         """The whole group, each marked by whether LiteLLM offers it now.
 
         Authorization is computed over the whole group: what LiteLLM holds back is unavailable, not
         unauthorized. What it offers under this name without listing it in the group comes last.
         """
         available = {deployment_id(entry): entry for entry in offered}
-        whole = {deployment_id(entry): entry for entry in self._entries(group)}
+        whole = {deployment_id(entry): entry for entry in self._entries(group, team)}
         entries = {**whole, **available}
         read = ((name, self._candidate(entry)) for name, entry in entries.items())
         return tuple(
@@ -91,11 +96,11 @@ class Deployments:
         self._read[name] = (info, params, prices, found)
         return found
 
-    def _entries(self, group: str) -> list[Mapping[str, Any]]:
+    def _entries(self, group: str, team: str | None) -> list[Mapping[str, Any]]:
         router = self.router()
         if router is None:
             return []
-        listed = router.get_model_list(model_name=group) or []
+        listed = router.get_model_list(model_name=group, team_id=team) or []
         if listed:
             return list(listed)
         single = self.configured(group)

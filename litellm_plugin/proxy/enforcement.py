@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_model, check_tenant, recheck
-from litellm_plugin.proxy import fields
+from litellm_plugin.proxy.bodies import refusal
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch
 from litellm_plugin.proxy.egress import not_cleared
+from litellm_plugin.proxy.fields import scrub
 from litellm_plugin.routing import decide, request_facts
 
 if TYPE_CHECKING:
@@ -61,13 +62,15 @@ class Enforcement:
         state = self.permitted()
         if state.policy.permit.tenant_is_team:
             _holds(lambda: check_tenant(state.permit, team))
-        refused = fields.refusal(data, state.call_type)
+        refused = refusal(data, state.call_type)
         if refused is not None:
             raise RequestDenied(refused)
-        state.dropped_fields = fields.scrub(data, state.call_type, state.policy.body_fields)
+        dropped = scrub(data, state.call_type, state.slot, state.policy.body_fields)
+        state.dropped_fields = tuple(sorted({*state.dropped_fields, *dropped}))
         self._runtime.holding.drop_callbacks(data.get("litellm_logging_obj"))
         self._runtime.holding.check_guardrails(data)
         state.call_id = _text(data.get("litellm_call_id"))
+        state.team = team
         group = str(data.get("model") or "")
         state.facts = request_facts(state.call_type, group, data)
         data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
@@ -92,7 +95,7 @@ class Enforcement:
         if known is None or not available.issuperset(
             c.deployment_id for c in _untried(known.decision, state)
         ):
-            candidates = self._runtime.deployments.with_health(group, offered)
+            candidates = self._runtime.deployments.with_health(group, offered, state.team)
             known = self._plan(state, group, candidates)
         if known.decision.verdict is not None:
             raise RequestDenied(known.decision.verdict)
@@ -191,7 +194,7 @@ class Enforcement:
 
     def _attempts(self, state: Permitted, group: str) -> int:
         """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
-        candidates = self._runtime.deployments.of_group(group)
+        candidates = self._runtime.deployments.of_group(group, state.team)
         if not candidates:
             return state.policy.routing.attempts
         return len(self._plan(state, group, candidates).decision.plan)
@@ -299,7 +302,7 @@ def unserved(state: Permitted) -> Verdict:
 
 def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
     """Puts the decision where LiteLLM's spend log and its other callbacks carry an operator's own facts."""
-    slot = data.setdefault(fields.metadata_slot(state.call_type), {})
+    slot = data.setdefault(state.slot, {})
     if not isinstance(slot, dict):
         return
     routed = next(iter(state.groups.values()), None)

@@ -1,174 +1,20 @@
 """Body fields: what of a caller's body may reach LiteLLM.
 
-An allow-list, not a deny-list: the published request schemas of OpenAI and Anthropic, field by field, and
-a short list that steers sampling on self-hosted servers. LiteLLM reads many more from the same object
-(destinations, credentials, fallbacks, retries, cache and logging switches); none of them passes.
+Beside the published schemas LiteLLM reads many more fields from the same object (destinations,
+credentials, fallbacks, retries, cache and logging switches); none of them passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from types import MappingProxyType
-from typing import Any, Final
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
 
-from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.proxy.bodies import REFUSED_FIELDS
+from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.routing.facts import CallType
 
-# https://platform.openai.com/docs/api-reference/chat/create
-_CHAT: Final = frozenset(
-    [
-        "audio",
-        "frequency_penalty",
-        "function_call",
-        "functions",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "metadata",
-        "modalities",
-        "model",
-        "moderation",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "reasoning_effort",
-        "response_format",
-        "safety_identifier",
-        "seed",
-        "service_tier",
-        "stop",
-        "store",
-        "stream",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "user",
-        "verbosity",
-        "web_search_options",
-    ]
-)
-# https://platform.openai.com/docs/api-reference/completions/create
-_COMPLETION: Final = frozenset(
-    [
-        "best_of",
-        "echo",
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "max_tokens",
-        "model",
-        "n",
-        "presence_penalty",
-        "prompt",
-        "seed",
-        "stop",
-        "stream",
-        "stream_options",
-        "suffix",
-        "temperature",
-        "top_p",
-        "user",
-    ]
-)
-# https://platform.openai.com/docs/api-reference/embeddings/create
-_EMBEDDING: Final = frozenset(["dimensions", "encoding_format", "input", "model", "user"])
-# https://platform.openai.com/docs/api-reference/responses/create, without what refers to stored state
-_RESPONSES: Final = frozenset(
-    [
-        "context_management",
-        "include",
-        "input",
-        "instructions",
-        "max_output_tokens",
-        "max_tool_calls",
-        "metadata",
-        "model",
-        "moderation",
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "reasoning",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "stream",
-        "stream_options",
-        "temperature",
-        "text",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "truncation",
-        "user",
-    ]
-)
-# https://docs.anthropic.com/en/api/messages
-_MESSAGES: Final = frozenset(
-    [
-        "cache_control",
-        "context_management",
-        "max_tokens",
-        "messages",
-        "metadata",
-        "model",
-        "output_config",
-        "service_tier",
-        "speed",
-        "stop_sequences",
-        "stream",
-        "system",
-        "temperature",
-        "thinking",
-        "tool_choice",
-        "tools",
-        "top_k",
-        "top_p",
-    ]
-)
-# Not in OpenAI's schema, but understood by LiteLLM for other providers: sampling, and Anthropic's thinking.
-_SAMPLING: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
-_THINKING: Final = frozenset({"thinking"})
-
-PUBLISHED_CONTENT: Final = frozenset(
-    [
-        "messages",
-        "prompt",
-        "input",
-        "system",
-        "instructions",
-        "tools",
-        "functions",
-        "suffix",
-        "documents",
-        "contents",
-        "file",
-        "image",
-        "audio",
-        "prediction",
-    ]
-)
-"""Fields in which a call may carry what somebody wrote."""
-
-PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
-    {
-        CallType.CHAT: _CHAT | _SAMPLING | _THINKING,
-        CallType.COMPLETION: _COMPLETION | _SAMPLING,
-        CallType.EMBEDDING: _EMBEDDING,
-        CallType.MESSAGES: _MESSAGES,
-        CallType.RESPONSES: _RESPONSES,
-    }
-)
+if TYPE_CHECKING:
+    from litellm_plugin.proxy.slots import Slot
 
 # What LiteLLM itself puts into the object before its pre-call hooks run; it overwrites a caller's value.
 _LITELLM_OWN: Final = frozenset(
@@ -179,18 +25,13 @@ _LITELLM_OWN: Final = frozenset(
         "litellm_logging_obj",
         "litellm_trace_id",
         "litellm_session_id",
+        # How the stream of a Gemini answer is framed; set by the path's handler.
+        "_litellm_skip_openai_stream_done",
+        "_litellm_raw_sse_stream",
     }
 )
-_SLOT: Final[Mapping[CallType, str]] = MappingProxyType(
-    {
-        CallType.CHAT: "metadata",
-        CallType.COMPLETION: "metadata",
-        CallType.EMBEDDING: "metadata",
-        CallType.MESSAGES: "litellm_metadata",
-        CallType.RESPONSES: "litellm_metadata",
-    }
-)
-
+# An image's prompt as a chat message, for guardrails; what they make of it becomes the prompt again.
+_WRITTEN_BEFORE_HOOKS: Final = {CallType.IMAGE_GENERATION: frozenset({"messages"})}
 # Metadata keys that LiteLLM acts on and does not write itself before its pre-call hooks.
 _METADATA_CONTROLS: Final = frozenset(
     [
@@ -215,18 +56,6 @@ _METADATA_CONTROLS: Final = frozenset(
 # What LiteLLM writes into the same object before it copies it aside as the caller's.
 _WRITTEN_BY_LITELLM: Final = frozenset({"headers", "used_client_oauth_token", "trace_id", "session_id"})
 _METADATA_VALUE_LIMIT: Final = 512
-
-# Work that goes on without a request, or context that lives at an endpoint this permit may not name.
-REFUSED: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
-    {
-        CallType.RESPONSES: ("background", "previous_response_id", "conversation", "prompt"),
-        CallType.MESSAGES: ("container", "inference_geo"),
-    }
-)
-"""Fields that end a request when they say anything."""
-
-# Tools for which LiteLLM sends the prompt elsewhere itself.
-_REFUSED_TOOLS: Final = frozenset({"mcp", "mcp_toolset", "file_search"})
 
 DESTINATION: Final = (
     "api_base",
@@ -322,28 +151,52 @@ CONTROL_FIELDS: Final = frozenset(DESTINATION) | frozenset(
 """Fields that no operator may open: they steer where a request goes, or what is kept of it."""
 
 
-def metadata_slot(call_type: CallType) -> str:
-    """The field in which LiteLLM keeps its own metadata for this kind of call."""
-    return _SLOT[call_type]
+def published(
+    document: Mapping[str, object], call_type: CallType, extra: frozenset[str]
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Gives what of a body LiteLLM may read at all, and the names of what is left out, sorted.
+
+    LiteLLM acts on some fields before its hooks run (`success_callback` opens a log destination), so they
+    go before it sees the body.
+
+    Args:
+        document: The body's fields.
+        call_type: Which schema the body follows.
+        extra: Fields that the operator opened.
+    """
+    refused = REFUSED_FIELDS.get(call_type, ())
+    allowed = PUBLISHED[call_type] | {"metadata", *refused} | (extra - CONTROL_FIELDS)
+    kept = {name: value for name, value in document.items() if name.removesuffix("[]") in allowed}
+    dropped = tuple(sorted(document.keys() - kept.keys()))
+    bypass = _cache_bypass(document.get("cache"))
+    return ({**kept, "cache": bypass} if bypass else kept), dropped
 
 
-def scrub(data: MutableMapping[str, Any], call_type: CallType, extra: frozenset[str]) -> tuple[str, ...]:
+def scrub(
+    data: MutableMapping[str, Any], call_type: CallType, slot: Slot, extra: frozenset[str]
+) -> tuple[str, ...]:
     """Removes from `data` what a caller may not say, and gives the removed fields' names, sorted.
 
     Args:
         data: LiteLLM's request object; changed in place.
         call_type: Which schema the body follows.
+        slot: The field in which LiteLLM keeps its own metadata for this request.
         extra: Fields that the operator opened.
     """
     bypass = _cache_bypass(data.get("cache"))
-    merged = data.get("litellm_metadata") if _SLOT[call_type] == "metadata" else None
-    allowed = PUBLISHED[call_type] | _LITELLM_OWN | {_SLOT[call_type]} | (extra - CONTROL_FIELDS)
+    merged = data.get("litellm_metadata") if slot == "metadata" else None
+    allowed = (
+        PUBLISHED[call_type]
+        | _LITELLM_OWN
+        | _WRITTEN_BEFORE_HOOKS.get(call_type, frozenset())
+        | {slot}
+        | (extra - CONTROL_FIELDS)
+    )
     dropped = [name for name in data if name not in allowed]
     for name in dropped:
         del data[name]
     if bypass:
         data["cache"] = bypass
-    slot = _SLOT[call_type]
     dropped += _scrub_controls(data.get(slot), slot)
     if slot == "metadata":
         dropped += _scrub_values(data.get(slot))
@@ -354,75 +207,11 @@ def scrub(data: MutableMapping[str, Any], call_type: CallType, extra: frozenset[
     return tuple(sorted(dropped))
 
 
-def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
-    """Says why a body cannot be served at all; None when it can."""
-    model = data.get("model")
-    if not isinstance(model, str) or "," in model:
-        # LiteLLM takes a list, or a comma, for several calls at once.
-        return Verdict(Reason.BODY_INVALID, "The field 'model' must name one model group.")
-    named = [name for name in REFUSED.get(call_type, ()) if data.get(name)]
-    if named:
-        return Verdict(
-            Reason.BODY_INVALID,
-            f"The field {named[0]!r} refers to work or state outside this request; send the whole context instead.",
-        )
-    refused = sorted(_REFUSED_TOOLS & set(_tool_types(data.get("tools"))))
-    if refused:
-        return Verdict(
-            Reason.BODY_INVALID,
-            f"Tools of type {refused[0]!r} send the prompt to places that no permit names; use function tools.",
-        )
-    misshapen = _misshapen(data, call_type)
-    return Verdict(Reason.BODY_INVALID, misshapen) if misshapen else None
-
-
-def _misshapen(data: Mapping[str, Any], call_type: CallType) -> str | None:
-    """Says what of a body has no published shape; LiteLLM would take it for a provider's failure."""
-    if call_type in {CallType.CHAT, CallType.MESSAGES}:
-        messages = data.get("messages")
-        if not isinstance(messages, list) or not all(_is_message(each) for each in messages):
-            return "The field 'messages' must be a list of objects whose content is text or a list of parts."
-    if call_type is CallType.RESPONSES and _refers_to_stored(data):
-        return "Items and containers that are stored at a provider cannot be referred to; send the whole context."
-    for name, kind in (
-        ("response_format", Mapping),
-        ("tools", list),
-        ("metadata", Mapping),
-        ("stream_options", Mapping),
-    ):
-        if data.get(name) is not None and not isinstance(data[name], kind):
-            return f"The field {name!r} must be {'a list' if kind is list else 'an object'}."
-    return None
-
-
-def _is_message(message: object) -> bool:
-    return isinstance(message, Mapping) and isinstance(message.get("content"), str | list | None)
-
-
-def _refers_to_stored(data: Mapping[str, Any]) -> bool:
-    items = data.get("input")
-    tools = data.get("tools")
-    return any(
-        isinstance(item, Mapping) and item.get("type") == "item_reference"
-        for item in (items if isinstance(items, list) else ())
-    ) or any(
-        isinstance(tool, Mapping) and isinstance(tool.get("container"), str)
-        for tool in (tools if isinstance(tools, list) else ())
-    )
-
-
 def _cache_bypass(asked: object) -> dict[str, bool]:
     """What a caller may say of the response cache: not to read it, not to write it."""
     if not isinstance(asked, Mapping):
         return {}
     return {switch: True for switch in ("no-cache", "no-store") if asked.get(switch) is True}
-
-
-def _tool_types(tools: object) -> Iterator[str]:
-    for tool in tools if isinstance(tools, list) else ():
-        kind = tool.get("type") if isinstance(tool, Mapping) else None
-        if isinstance(kind, str):
-            yield kind
 
 
 def _scrub_controls(metadata: object, slot: str) -> list[str]:

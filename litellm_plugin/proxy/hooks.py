@@ -12,8 +12,8 @@ from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name
 from litellm_plugin.proxy.enforcement import Enforcement
-from litellm_plugin.proxy.fields import PUBLISHED_CONTENT
 from litellm_plugin.proxy.outcomes import Outcomes
+from litellm_plugin.proxy.schemas import PUBLISHED_CONTENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

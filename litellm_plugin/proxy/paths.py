@@ -24,12 +24,44 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+# `/openai/deployments/{model}/…` is Azure's spelling; the model in the path wins over the body's.
 _GOVERNED_PATHS: Final = {
-    CallType.CHAT: ("/chat/completions", "/v1/chat/completions"),
-    CallType.COMPLETION: ("/completions", "/v1/completions"),
-    CallType.EMBEDDING: ("/embeddings", "/v1/embeddings"),
+    CallType.CHAT: (
+        "/chat/completions",
+        "/v1/chat/completions",
+        "/engines/{model}/chat/completions",
+        "/openai/deployments/{model}/chat/completions",
+    ),
+    CallType.COMPLETION: (
+        "/completions",
+        "/v1/completions",
+        "/engines/{model}/completions",
+        "/openai/deployments/{model}/completions",
+    ),
+    CallType.EMBEDDING: (
+        "/embeddings",
+        "/v1/embeddings",
+        "/engines/{model}/embeddings",
+        "/openai/deployments/{model}/embeddings",
+    ),
     CallType.MESSAGES: ("/v1/messages",),
-    CallType.RESPONSES: ("/responses", "/v1/responses"),
+    CallType.RESPONSES: ("/responses", "/v1/responses", "/openai/v1/responses"),
+    CallType.GENERATE_CONTENT: (
+        "/models/{model_name}:generateContent",
+        "/v1beta/models/{model_name}:generateContent",
+        "/models/{model_name}:streamGenerateContent",
+        "/v1beta/models/{model_name}:streamGenerateContent",
+    ),
+    CallType.IMAGE_GENERATION: (
+        "/images/generations",
+        "/v1/images/generations",
+        "/openai/deployments/{model}/images/generations",
+    ),
+    CallType.IMAGE_EDIT: ("/images/edits", "/v1/images/edits", "/openai/deployments/{model}/images/edits"),
+    CallType.SPEECH: ("/audio/speech", "/v1/audio/speech"),
+    CallType.TRANSCRIPTION: ("/audio/transcriptions", "/v1/audio/transcriptions"),
+    CallType.RERANK: ("/rerank", "/v1/rerank", "/v2/rerank"),
+    CallType.MODERATION: ("/moderations", "/v1/moderations"),
 }
 
 GOVERNED: Final[Mapping[tuple[str, str], CallType]] = MappingProxyType(

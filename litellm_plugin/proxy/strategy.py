@@ -14,17 +14,19 @@ from litellm.types.router import CustomRoutingStrategyBase
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import Permit, check_api_key, check_body, check_request_id, recheck
-from litellm_plugin.proxy import fields
+from litellm_plugin.proxy.bodies import REFUSED_FIELDS
 from litellm_plugin.proxy.call_context import PermitContext
 from litellm_plugin.proxy.call_hooks import CallGuard, register
 from litellm_plugin.proxy.call_stream import CallStream
 from litellm_plugin.proxy.calls import CallDenied, Grant, RouterCall, current_call, grant_of, inside
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.enforcement import Enforcement
+from litellm_plugin.proxy.fields import DESTINATION
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.paths import PathKind, Route
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
+from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
@@ -46,6 +48,8 @@ _KINDS: Final[Mapping[str, CallType]] = {
     "anthropic_messages": CallType.MESSAGES,
     "aresponses": CallType.RESPONSES,
 }
+# Where the router keeps its own metadata for them; for the others it is `metadata`.
+_OTHER_SLOT: Final = frozenset({CallType.MESSAGES, CallType.RESPONSES})
 # What the router's factory makes and may stay; the others reach providers by ways no hook sees.
 _OPEN_METHODS: Final = frozenset({"anthropic_messages", "aanthropic_messages", "aresponses"})
 # 1.109 moved the members behind the old names.
@@ -55,7 +59,7 @@ _PASS_THROUGH: Final = (
     "async_get_available_deployment_for_pass_through",
 )
 # Arguments that say where a call goes, or put something else in the place of a configured deployment.
-_STEERING: Final = frozenset(fields.DESTINATION) | {
+_STEERING: Final = frozenset(DESTINATION) | {
     "client",
     "custom_llm_provider",
     "deployment_id",
@@ -288,6 +292,7 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
             method=_METHOD,
             template=path,
             received_s=self._runtime.clock.monotonic(),
+            slot="litellm_metadata" if call_type in _OTHER_SLOT else "metadata",
             claim=claim,
             grant=grant,
             hooks=self._hooks,
@@ -306,10 +311,12 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
         self._enforcement.prepare(body)
         for name in ("num_retries", "litellm_trace_id", "litellm_session_id"):
             kwargs[name] = body[name]
-        slot = fields.metadata_slot(call.call_type)
-        told = body[slot]["spend_logs_metadata"]
-        given = kwargs.get(slot) or {}
-        kwargs[slot] = {**given, "spend_logs_metadata": {**(given.get("spend_logs_metadata") or {}), **told}}
+        told = body[call.slot]["spend_logs_metadata"]
+        given = kwargs.get(call.slot) or {}
+        kwargs[call.slot] = {
+            **given,
+            "spend_logs_metadata": {**(given.get("spend_logs_metadata") or {}), **told},
+        }
 
     def _failed(self, call: RouterCall, error: Exception) -> Exception:
         """What the caller gets for an error: the verdict if the request ended with one, else the error."""
@@ -425,8 +432,8 @@ def _check_arguments(kwargs: Mapping[str, Any]) -> None:
 
 def _body(kwargs: Mapping[str, Any], call_type: CallType) -> dict[str, Any]:
     """What of a router's arguments is the request itself; LiteLLM's metadata is no part of it."""
-    names = (fields.PUBLISHED[call_type] - {"metadata"}) | {
-        *fields.REFUSED.get(call_type, ()),
+    names = (PUBLISHED[call_type] - {"metadata"}) | {
+        *REFUSED_FIELDS.get(call_type, ()),
         "litellm_call_id",
     }
     body = {name: value for name, value in kwargs.items() if name in names}

@@ -1,14 +1,14 @@
 """Body facts: what a request body tells routing, read off its structure and never off its text.
 
 Bodies come from callers: every function here takes any JSON, ignores what it does not know and never raises.
-The three conversation dialects share one walk, so that the same content gives the same facts in each.
+Chat, messages and responses share one walk, so that the same content gives the same facts in each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from litellm_plugin.routing.facts import CallType, Capability, RequestFacts
 
@@ -71,7 +71,7 @@ def estimate_tokens(characters: int) -> int:
 
 def request_facts(call_type: CallType, model_group: str, body: Body) -> RequestFacts:
     """The facts of a request, from a body that follows the schema of its call type."""
-    facts = _body_facts(call_type, body)
+    facts = _READERS[call_type](body)
     largest = facts.largest_characters
     return RequestFacts(
         model_group=model_group,
@@ -82,21 +82,6 @@ def request_facts(call_type: CallType, model_group: str, body: Body) -> RequestF
         needs=facts.needs,
         largest_input_tokens=None if largest is None else estimate_tokens(largest),
     )
-
-
-def _body_facts(call_type: CallType, body: Body) -> BodyFacts:
-    match call_type:
-        case CallType.CHAT:
-            return chat_facts(body)
-        case CallType.MESSAGES:
-            return messages_facts(body)
-        case CallType.RESPONSES:
-            return responses_facts(body)
-        case CallType.COMPLETION:
-            return completion_facts(body)
-        case CallType.EMBEDDING:
-            return embedding_facts(body)
-    assert_never(call_type)
 
 
 def chat_facts(body: Body) -> BodyFacts:
@@ -159,6 +144,48 @@ def embedding_facts(body: Body) -> BodyFacts:
     Source: https://platform.openai.com/docs/api-reference/embeddings/create
     """
     return _batch_facts(body, body.get("input"), limits=())
+
+
+def generate_content_facts(body: Body) -> BodyFacts:
+    """Reads a body of Gemini's generateContent; whether it streams stands in its path.
+
+    Source: https://ai.google.dev/api/generate-content
+    """
+    config = _fields(_either(body, "generationConfig", "generation_config"))
+    pieces = [
+        *_parts(_either(body, "systemInstruction", "system_instruction")),
+        *(piece for each in _items(body.get("contents")) for piece in _parts(each)),
+        *(piece for each in _items(body.get("tools")) for piece in _declared(_fields(each))),
+    ]
+    if _either(config, "responseSchema", "response_schema") or _either(
+        config, "responseJsonSchema", "response_json_schema"
+    ):
+        pieces.append(Capability.RESPONSE_SCHEMA)
+    limits = {"max_output_tokens": _either(config, "maxOutputTokens", "max_output_tokens")}
+    facts = _facts(body, pieces, limits=())
+    return replace(facts, max_output_tokens=_limit(limits, ("max_output_tokens",)))
+
+
+def rerank_facts(body: Body) -> BodyFacts:
+    """Reads a rerank body: a query that is read beside each of the documents.
+
+    Source: https://docs.cohere.com/reference/rerank
+    """
+    query = _length(body.get("query"))
+    lengths = [
+        query + (len(each) if isinstance(each, str) else json_characters(each))
+        for each in _items(body.get("documents"))
+    ]
+    return BodyFacts(characters=sum(lengths), largest_characters=max(lengths, default=None))
+
+
+def media_facts(body: Body) -> BodyFacts:
+    """Reads what surrounds an image, speech or a recording: its text, not the media.
+
+    Source: https://platform.openai.com/docs/api-reference/images and `/audio`
+    """
+    pieces = [_length(body.get(name)) for name in ("prompt", "input", "instructions")]
+    return _facts({**body, "stream": body.get("stream") in (True, "true")}, pieces, limits=())
 
 
 def _facts(body: Body, pieces: Iterable[_Piece], *, limits: tuple[str, ...]) -> BodyFacts:
@@ -249,6 +276,45 @@ def _block(fields: Body, depth: int) -> Iterator[_Piece]:
         yield from _blocks(fields.get("output"), depth - 1)
 
 
+def _parts(value: object) -> Iterator[_Piece]:
+    """Gemini's content: a text, or parts that hold text, media, calls or their results."""
+    if isinstance(value, str):
+        yield len(value)
+    for part in map(_fields, _items(_fields(value).get("parts"))):
+        yield _length(part.get("text"))
+        media = _fields(_either(part, "inlineData", "inline_data")) or _fields(
+            _either(part, "fileData", "file_data")
+        )
+        yield from _media_need(_either(media, "mimeType", "mime_type"))
+        for name in ("functionCall", "function_call", "functionResponse", "function_response"):
+            if isinstance(part.get(name), Mapping):
+                yield Capability.FUNCTION_CALLING
+                yield json_characters(part[name])
+
+
+def _media_need(mime_type: object) -> Iterator[Capability]:
+    kind = mime_type if isinstance(mime_type, str) else ""
+    if kind.startswith(("image/", "video/")):
+        yield Capability.VISION
+    elif kind.startswith("audio/"):
+        yield Capability.AUDIO_INPUT
+    elif kind == "application/pdf":
+        yield Capability.PDF_INPUT
+
+
+def _declared(tool: Body) -> Iterator[_Piece]:
+    """Gemini's function declarations; tools that the provider itself runs need no function calling."""
+    declarations = _items(_either(tool, "functionDeclarations", "function_declarations"))
+    if declarations:
+        yield Capability.FUNCTION_CALLING
+        yield sum(json_characters(each) for each in declarations)
+
+
+def _either(fields: Body, camel: str, snake: str) -> object:
+    """A field of Gemini's schema, which is published in two spellings."""
+    return fields.get(camel, fields.get(snake))
+
+
 def _document(source: Body, depth: int) -> Iterator[_Piece]:
     match source.get("type"):
         case "text":
@@ -330,3 +396,19 @@ def _kind(fields: Body) -> str:
 
 def _is_token(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+_READERS: Mapping[CallType, Callable[[Body], BodyFacts]] = {
+    CallType.CHAT: chat_facts,
+    CallType.MESSAGES: messages_facts,
+    CallType.RESPONSES: responses_facts,
+    CallType.COMPLETION: completion_facts,
+    CallType.EMBEDDING: embedding_facts,
+    CallType.MODERATION: embedding_facts,
+    CallType.GENERATE_CONTENT: generate_content_facts,
+    CallType.RERANK: rerank_facts,
+    CallType.IMAGE_GENERATION: media_facts,
+    CallType.IMAGE_EDIT: media_facts,
+    CallType.SPEECH: media_facts,
+    CallType.TRANSCRIPTION: media_facts,
+}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from litellm_plugin.routing.facts import CallType
-
 if TYPE_CHECKING:
     from litellm_plugin.routing.candidates import Prices
     from litellm_plugin.routing.facts import RequestFacts
@@ -20,7 +18,8 @@ def expected_cost_usd(
 ) -> float | None:
     """The expected cost of the request in USD; None when a price that it needs is unknown.
 
-    A negative or non-finite price is unknown, never free. Embeddings have no output and need no output price.
+    A negative or non-finite price is unknown, never free. Calls that generate no text
+    (embeddings, rankings, images, speech) need no output price.
 
     Args:
         prices: Prices in USD, per token and per request.
@@ -40,7 +39,7 @@ def expected_cost_usd(
 
 def expected_output_tokens(facts: RequestFacts, default: int = DEFAULT_OUTPUT_TOKENS) -> int | None:
     """The expected length of the answer in tokens; None for calls that generate none."""
-    if facts.call_type is CallType.EMBEDDING:
+    if not facts.call_type.generates_text:
         return None
     return default if facts.max_output_tokens is None else max(0, min(default, facts.max_output_tokens))
 

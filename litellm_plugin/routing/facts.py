@@ -20,6 +20,29 @@ class CallType(enum.StrEnum):
     EMBEDDING = "embedding"
     MESSAGES = "messages"
     RESPONSES = "responses"
+    GENERATE_CONTENT = "generate_content"
+    IMAGE_GENERATION = "image_generation"
+    IMAGE_EDIT = "image_edit"
+    SPEECH = "speech"
+    TRANSCRIPTION = "transcription"
+    RERANK = "rerank"
+    MODERATION = "moderation"
+
+    @property
+    def generates_text(self) -> bool:
+        """Whether the answer is text that a model wrote, so that its length costs."""
+        return self in _TEXT_GENERATING
+
+
+_TEXT_GENERATING = frozenset(
+    {
+        CallType.CHAT,
+        CallType.COMPLETION,
+        CallType.MESSAGES,
+        CallType.RESPONSES,
+        CallType.GENERATE_CONTENT,
+    }
+)
 
 
 class Capability(enum.StrEnum):

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from litellm_plugin.testing._wire import Reply, data_event, estimated_tokens, named_event
+from litellm_plugin.testing._wire import Reply, data_event, named_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,18 +74,18 @@ def completion_stream(reply: Reply) -> Iterator[bytes]:
     yield from _chunks(_envelope(reply, "text_completion"), choices, reply)
 
 
-def embeddings(payload: Mapping[str, Any], prompt_tokens: int | None) -> dict[str, Any]:
+def embeddings(reply: Reply) -> dict[str, Any]:
     """Return one vector for each input; equal inputs get equal vectors."""
+    payload = reply.request
     inputs = _embedding_inputs(payload.get("input"))
     dimensions = payload.get("dimensions") or _DIMENSIONS
-    tokens = sum(map(estimated_tokens, inputs)) if prompt_tokens is None else prompt_tokens
     vectors = [_vector(text, dimensions) for text in inputs]
     is_base64 = payload.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": index, "embedding": _packed(vector) if is_base64 else vector}
         for index, vector in enumerate(vectors)
     ]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    usage = {"prompt_tokens": reply.prompt_tokens, "total_tokens": reply.prompt_tokens}
     return {"object": "list", "data": data, "model": payload.get("model", ""), "usage": usage}
 
 

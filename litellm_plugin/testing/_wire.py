@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _CHARS_PER_TOKEN = 4
-_PROMPT_FIELDS = ("system", "instructions", "messages", "prompt", "input")
+_PROMPT_FIELDS = ("system", "instructions", "messages", "prompt", "input", "query", "documents", "contents")
 
 
 @dataclass(frozen=True, slots=True)

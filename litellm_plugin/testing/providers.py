@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
 
-from litellm_plugin.testing import _anthropic, _openai
+from litellm_plugin.testing import _anthropic, _gemini, _media, _openai
 from litellm_plugin.testing._wire import Reply, estimated_tokens, json_bytes, prompt_text
 from litellm_plugin.testing.faults import Fault, FaultKind
 from litellm_plugin.testing.server import drop_connection
@@ -26,14 +26,9 @@ Answer: TypeAlias = str | Callable[[Any], str]
 _CUT_DELAY_S = 1.0
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
+_AUDIO = "audio/mpeg"
 
-# The first suffix that fits wins: a chat path ends in "/completions" too.
-_DIALECTS: tuple[tuple[str, Callable[[Reply], dict[str, Any]], Callable[[Reply], Iterator[bytes]]], ...] = (
-    ("/chat/completions", _openai.chat, _openai.chat_stream),
-    ("/completions", _openai.completion, _openai.completion_stream),
-    ("/responses", _openai.response, _openai.response_stream),
-    ("/messages", _anthropic.message, _anthropic.message_stream),
-)
+_FORMS = ("/images/edits", "/audio/transcriptions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +75,12 @@ class _Outgoing:
 
 
 class RecordingProvider:
-    """An ASGI app that speaks OpenAI's and Anthropic's dialects under any path prefix.
+    """An ASGI app that speaks OpenAI's, Anthropic's, Gemini's and Cohere's dialects under any path prefix.
 
-    Answers POST */chat/completions, */completions, */embeddings, */responses and */messages, streamed
-    where the body says so, and GET */models. Everything else is a 404. Every request is recorded before
-    anything else happens to it.
+    Answers POST */chat/completions, */completions, */responses and */messages, streamed where the body says
+    so, */embeddings, */images/generations, */images/edits, */audio/speech, */audio/transcriptions,
+    */moderations, */rerank, *:generateContent and *:streamGenerateContent, and GET */models. Everything else
+    is a 404. Every request is recorded before anything else happens to it.
 
     Args:
         name: The endpoint that this provider stands for.
@@ -117,7 +113,7 @@ class RecordingProvider:
         Args:
             model_group: LiteLLM's `model_name`.
             url: Where this provider is served, without a path.
-            model: LiteLLM's model, whose prefix picks the dialect: `openai/…` or `anthropic/…`.
+            model: LiteLLM's model, whose prefix picks the dialect: `openai/…`, `anthropic/…`, `gemini/…`, `cohere/…`.
             model_info: Facts for routing; `id` and `endpoint` are made from the name.
         """
         is_openai = model.startswith("openai/")
@@ -221,18 +217,13 @@ class RecordingProvider:
         return _not_found(request)
 
     def _answered(self, request: RecordedRequest) -> _Outgoing:
-        payload = request.json
-        is_embedding = request.path.endswith("/embeddings")
-        dialect = next((known for known in _DIALECTS if request.path.endswith(known[0])), None)
-        if dialect is None and not is_embedding:
+        payload = {} if request.json is None and request.path.endswith(_FORMS) else request.json
+        reader = next((read for suffix, read in _READERS if request.path.endswith(suffix)), None)
+        if reader is None:
             return _not_found(request)
         if not isinstance(payload, dict):
             return _failure(request.path, Fault.status(400), "expected a JSON object")
-        if dialect is None:
-            return _whole(_openai.embeddings(payload, self.prompt_tokens))
-        _, whole, streamed = dialect
-        reply = self._reply(payload)
-        return _streamed(streamed(reply)) if payload.get("stream") is True else _whole(whole(reply))
+        return reader(self._reply(payload))
 
     def _reply(self, payload: Mapping[str, Any]) -> Reply:
         text = self.answer if isinstance(self.answer, str) else self.answer(payload)
@@ -286,6 +277,15 @@ def _streamed(events: Iterator[bytes]) -> _Outgoing:
     return _Outgoing(200, _SSE, events)
 
 
+def _whole_or_streamed(
+    whole: Callable[[Reply], dict[str, Any]], streamed: Callable[[Reply], Iterator[bytes]]
+) -> Callable[[Reply], _Outgoing]:
+    def answer(reply: Reply) -> _Outgoing:
+        return _streamed(streamed(reply)) if reply.request.get("stream") is True else _whole(whole(reply))
+
+    return answer
+
+
 def _next_hop(path: str, fault: Fault) -> str | None:
     return None if fault.location is None else f"{fault.location}{path}"
 
@@ -305,3 +305,21 @@ def _failure(path: str, fault: Fault, message: str = "simulated failure") -> _Ou
     body = dialect.error(fault.code, message) if fault.body is None else fault.body
     raw = body if isinstance(body, bytes) else json_bytes(body)
     return _Outgoing(fault.code, _JSON, _halves(raw), fault.retry_after)
+
+
+# The first suffix that fits wins: a chat path ends in "/completions" too.
+_READERS: tuple[tuple[str, Callable[[Reply], _Outgoing]], ...] = (
+    ("/chat/completions", _whole_or_streamed(_openai.chat, _openai.chat_stream)),
+    ("/completions", _whole_or_streamed(_openai.completion, _openai.completion_stream)),
+    ("/responses", _whole_or_streamed(_openai.response, _openai.response_stream)),
+    ("/messages", _whole_or_streamed(_anthropic.message, _anthropic.message_stream)),
+    ("/embeddings", lambda reply: _whole(_openai.embeddings(reply))),
+    ("/images/generations", lambda reply: _whole(_media.image(reply))),
+    ("/images/edits", lambda reply: _whole(_media.image(reply))),
+    ("/audio/speech", lambda reply: _Outgoing(200, _AUDIO, _halves(_media.speech(reply)))),
+    ("/audio/transcriptions", lambda reply: _whole(_media.transcription(reply))),
+    ("/moderations", lambda reply: _whole(_media.moderation(reply))),
+    ("/rerank", lambda reply: _whole(_media.rerank(reply))),
+    (":generateContent", lambda reply: _whole(_gemini.content(reply))),
+    (":streamGenerateContent", lambda reply: _streamed(_gemini.content_stream(reply))),
+)

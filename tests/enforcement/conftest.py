@@ -18,7 +18,7 @@ SETTINGS = {
         "num_retries": 0,
         "disable_cooldowns": True,
         "fallbacks": [{"eu-only": ["claude"]}],
-        "model_group_alias": {"gpt-alias": "gpt"},
+        "model_group_alias": {"gpt-alias": "gpt", "files-alias": "gpt"},
     },
 }
 

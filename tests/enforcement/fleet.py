@@ -116,6 +116,8 @@ class Fleet:
                 *self.group("gpt", OPENAI_ENDPOINTS),
                 *self.group("claude", ANTHROPIC_ENDPOINTS),
                 *self.group("eu-only", ["eu-b"], id="eu-b-2"),
+                *self.dialect("ranker", "cohere/rerank-test", ["eu-a", "us-a"]),
+                *self.dialect("gemini", "gemini/gemini-test", ["eu-a", "us-a"]),
             ],
             "litellm_settings": {"permit_router": policy},
             "router_settings": {"num_retries": 0, "disable_cooldowns": True},
@@ -129,6 +131,13 @@ class Fleet:
 
     def group(self, name: str, endpoints: tuple[str, ...] | list[str], **info: Any) -> list[dict[str, Any]]:
         return [deployment(self.providers[each], name, self.urls[each], **info) for each in endpoints]
+
+    def dialect(self, name: str, model: str, endpoints: list[str]) -> list[dict[str, Any]]:
+        """A group whose deployments speak another provider's dialect at the same endpoints."""
+        return [
+            self.providers[each].deployment(name, self.urls[each], model=model, id=f"{each}-{name}")
+            for each in endpoints
+        ]
 
     def ready(self) -> Self:
         """Waits until the proxy answers and its first keys are loaded; other faults are a test's own matter."""
@@ -165,8 +174,14 @@ class Fleet:
             "embeddings": {"input": text},
             "messages": {"max_tokens": 16, "messages": [{"role": "user", "content": text}]},
             "responses": {"input": text},
+            "image": {"prompt": text},
+            "speech": {"input": text, "voice": "alloy"},
+            "moderation": {"input": text},
+            "rerank": {"query": text, "documents": ["one", "two"]},
+            "gemini": {"contents": [{"role": "user", "parts": [{"text": text}]}]},
         }[call]
-        return mark, {"model": model, **content, **extra}
+        named = {} if call == "gemini" else {"model": model}
+        return mark, {**named, **content, **extra}
 
     def send(
         self,
@@ -186,8 +201,28 @@ class Fleet:
         token = self.issuer.mint(list(endpoints), body=raw, **(permit or {}))
         return self.post(path or PATHS[call], raw, {"x-llm-permit": token, **(headers or {})})
 
+    def send_form(
+        self,
+        path: str,
+        endpoints: list[str],
+        fields: dict[str, str],
+        file: tuple[str, tuple[str, bytes, str]],
+        **permit: Any,
+    ) -> httpx.Response:
+        """Sends a form with a file, under a permit that is bound to its bytes."""
+        mark = marker()
+        self.ledger.allow(mark, endpoints)
+        name, (filename, content, kind) = file
+        part = {name: (filename, content + mark.encode(), kind)}
+        request = httpx.Request("POST", self.client.base_url.join(path), data=fields, files=part)
+        raw = request.read()
+        token = self.issuer.mint(endpoints, body=raw, **permit)
+        return self.post(path, raw, {"x-llm-permit": token, "content-type": request.headers["content-type"]})
+
     def post(self, path: str, raw: bytes, headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
-        own = {"authorization": f"Bearer {self.proxy.master_key}", "content-type": "application/json"}
+        own = {"authorization": f"Bearer {self.proxy.master_key}"}
+        if "content-type" not in dict(headers):
+            own["content-type"] = "application/json"
         lines = [*own.items(), *(headers.items() if isinstance(headers, dict) else headers)]
         return self.client.post(path, content=raw, headers=lines)
 
@@ -216,6 +251,17 @@ class Fleet:
         if not self.log_path.exists():
             return []
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+    def records_of(self, answer: httpx.Response, *, attempts: int = 1) -> list[dict[str, Any]]:
+        """The records of one request, once so many of its attempts ended; LiteLLM tells their ends late."""
+        request_id = answer.headers["x-permit-request-id"]
+        deadline = time.monotonic() + 5
+        while True:
+            found = [record for record in self.records() if record["request_id"] == request_id]
+            ended = [record for record in found if record["type"] == "attempt"]
+            if len(ended) >= attempts or time.monotonic() > deadline:
+                return found
+            time.sleep(0.05)
 
 
 PATHS = {

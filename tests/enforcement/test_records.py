@@ -14,17 +14,6 @@ from litellm_plugin.testing import Fault
 pytestmark = pytest.mark.proxy
 
 
-def records_of(fleet, answer, *, attempts=1):
-    request_id = answer.headers["x-permit-request-id"]
-    deadline = time.monotonic() + 5
-    while True:
-        found = [record for record in fleet.records() if record["request_id"] == request_id]
-        ended = [record for record in found if record["type"] == "attempt"]
-        if len(ended) >= attempts or time.monotonic() > deadline:
-            return found
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_request_leaves_a_decision_and_an_attempt(fleet, call, stream):
@@ -34,7 +23,7 @@ def test_a_request_leaves_a_decision_and_an_attempt(fleet, call, stream):
 
     answer = fleet.send(call, group, **({"stream": True} if stream else {}))
 
-    decision, attempt = records_of(fleet, answer)
+    decision, attempt = fleet.records_of(answer)
     for record in (decision, attempt):
         jsonschema.validate(record, schemas()[record["schema"]])
     assert decision["outcome"] == "routed"
@@ -74,7 +63,7 @@ def test_litellms_own_trace_id_is_the_permits_request_id(fleet):
         "chat", ["eu-a"], headers={"x-litellm-trace-id": "spoofed"}, litellm_trace_id="spoofed"
     )
 
-    decision, attempt = records_of(fleet, answer)
+    decision, attempt = fleet.records_of(answer)
     assert decision["litellm_trace_id"] == attempt["litellm_trace_id"] == decision["request_id"]
     assert decision["litellm_call_id"] == answer.headers["x-litellm-call-id"]
 
@@ -84,7 +73,7 @@ def test_other_loggers_learn_the_decision_and_no_permit(fleet, call):
     endpoint = "claude-eu" if call == "messages" else "eu-a"
     answer = fleet.send(call, [endpoint])
     request_id = answer.headers["x-permit-request-id"]
-    records_of(fleet, answer)
+    fleet.records_of(answer)
 
     deadline = time.monotonic() + 5
     while not (logged := [each for each in fleet.logged() if each["trace_id"] == request_id]):
@@ -100,12 +89,12 @@ def test_other_loggers_learn_the_decision_and_no_permit(fleet, call):
 
 def test_latency_is_in_the_next_decisions_record(fleet):
     first = fleet.send("chat", ["eu-b"])
-    records_of(fleet, first)
+    fleet.records_of(first)
     time.sleep(0.2)
 
     second = fleet.send("chat", ["eu-b"])
 
-    decision, *_ = records_of(fleet, second)
+    decision, *_ = fleet.records_of(second)
     statistics = next(c["statistics"] for c in decision["candidates"] if c["endpoint"] == "eu-b")
     assert statistics["attempts"] >= 1
     assert statistics["total_p95_ms"] > 0
@@ -116,7 +105,7 @@ def test_failed_attempts_are_recorded_one_by_one(fleet):
 
     answer = fleet.send("chat", ["us-a", "us-b"])
 
-    decision, first, second = records_of(fleet, answer, attempts=2)
+    decision, first, second = fleet.records_of(answer, attempts=2)
     assert decision["plan"] == ["us-b-1", "us-a-1"]
     assert (first["attempt"], first["status"], first["http_status"]) == (1, "rate_limited", 429)
     assert (second["attempt"], second["status"], second["is_final"]) == (2, "success", True)
@@ -126,7 +115,7 @@ def test_no_record_holds_a_prompt_an_answer_a_key_or_a_permit(fleet):
     mark, _ = fleet.body("chat")
     fleet.ledger.allow(mark, ["eu-a"])
     answer = fleet.send("chat", ["eu-a"], messages=[{"role": "user", "content": f"the secret prompt {mark}"}])
-    records_of(fleet, answer)
+    fleet.records_of(answer)
 
     text = fleet.log_path.read_text()
     for secret in ("the secret prompt", "answer from", "key-of-", fleet.proxy.master_key, "eyJ"):

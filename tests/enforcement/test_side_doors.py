@@ -49,11 +49,11 @@ DOORS = [
     Door("fallbacks-dict", {"fallbacks": [{"gpt": ["claude"]}]}, 503, "chain_exhausted", (INSIDE,)),
     Door("fallbacks-to-deployment-id", {"fallbacks": ["us-b-1"]}, 503, "chain_exhausted", (INSIDE,)),
     Door("retries-elsewhere", {"num_retries": 25}, 503, "chain_exhausted", (INSIDE,)),
-    # LiteLLM's own authentication refuses these; without its database package with an exception.
-    Door("api-base", {"api_base": f"{EVIL}/v1"}, 500, "litellm_refused", is_open_without_us=False),
-    Door("base-url", {"base_url": f"{EVIL}/v1"}, 500, "litellm_refused", is_open_without_us=False),
-    Door("user-config", {"user_config": {"model_list": []}}, 500, "litellm_refused", is_open_without_us=False),
-    Door("model-list-field", {"model_list": []}, 500, "litellm_refused", is_open_without_us=False),
+    # LiteLLM's own authentication would refuse these; they are taken out before it looks.
+    Door("api-base", {"api_base": f"{EVIL}/v1"}, is_open_without_us=False),
+    Door("base-url", {"base_url": f"{EVIL}/v1"}, is_open_without_us=False),
+    Door("user-config", {"user_config": {"model_list": []}}, is_open_without_us=False),
+    Door("model-list-field", {"model_list": []}, is_open_without_us=False),
     Door("router-settings", {"router_settings_override": {"fallbacks": [{"gpt": ["claude"]}]}}, 503, "chain_exhausted", (INSIDE,)),
     Door("api-key", {"api_key": "sk-attacker"}),
     Door("provider-swap", {"custom_llm_provider": "anthropic"}),

@@ -196,11 +196,28 @@ class TestAdmitted:
         exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
         assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
 
-    async def test_without_binding_the_body_is_not_read(self, bare, inner):
+    async def test_without_binding_any_body_is_served(self, bare, inner):
         worker = bare.load(binding="none")
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
-        messages = [{"type": "http.request", "body": b"x" * 9_000, "more_body": False}]
+        messages = [{"type": "http.request", "body": b'{"model": "gpt"}', "more_body": False}]
         assert (await drive(Admission(inner, inner.router, worker.runtime), scope, messages)).status == 200
+
+    async def test_what_is_not_published_never_reaches_litellm(self, bare, inner):
+        worker = bare.load(binding="none")
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
+        body = b'{"model": "gpt", "success_callback": ["x"], "cache": {"no-cache": true, "ttl": 9}}'
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        assert inner.bodies == [b'{"model":"gpt","cache":{"no-cache":true}}']
+        assert inner.states[0].dropped_fields == ("cache", "success_callback")
+
+    async def test_a_body_of_published_fields_is_handed_on_as_it_came(self, bare, inner):
+        worker = bare.load(binding="none")
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
+        body = b'{ "model": "gpt",\n "temperature": 1.0 }'
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        assert inner.bodies == [body]
 
     async def test_a_bound_permit_is_held_to_its_body_anyway(self, bare, inner):
         worker = bare.load(binding="none")

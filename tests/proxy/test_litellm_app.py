@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -22,7 +23,7 @@ def table(litellm_app):
 
 @pytest.mark.parametrize(("method", "path"), sorted(GOVERNED))
 def test_every_governed_path_exists(table, method, path):
-    route = table.classify(http_scope(method, path))
+    route = table.classify(http_scope(method, re.sub(r"{\w+}", "a/b", path)))
     assert (route.kind, route.template) == (PathKind.GOVERNED, path)
 
 
@@ -40,8 +41,11 @@ def test_every_administrative_path_exists(table, method, path):
         ("POST", "/anthropic/v1/messages"),
         ("POST", "/v1/messages/count_tokens"),
         ("POST", "/utils/token_counter"),
-        ("POST", "/engines/gpt/chat/completions"),
-        ("POST", "/openai/deployments/gpt/chat/completions"),
+        ("POST", "/v1/realtime/client_secrets"),
+        ("POST", "/v1beta/models/gemini:countTokens"),
+        ("POST", "/v1beta/interactions"),
+        ("POST", "/v1/responses/input_tokens"),
+        ("POST", "/v1/videos"),
         ("POST", "/v1/files"),
         ("POST", "/v1/batches"),
         ("GET", "/v1/responses/abc"),

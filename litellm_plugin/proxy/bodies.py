@@ -1,0 +1,100 @@
+"""Bodies: which of them cannot be served at all, found before anything is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.routing.facts import CallType
+
+# Work that goes on without a request, or context that lives at an endpoint this permit may not name.
+REFUSED_FIELDS: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
+    {
+        CallType.RESPONSES: ("background", "previous_response_id", "conversation", "prompt"),
+        CallType.MESSAGES: ("container", "inference_geo"),
+        CallType.GENERATE_CONTENT: ("cachedContent", "cached_content"),
+    }
+)
+"""Fields that end the request, instead of being left out of it."""
+
+# Tools for which LiteLLM sends the prompt elsewhere itself.
+_REFUSED_TOOLS: Final = frozenset({"mcp", "mcp_toolset", "file_search"})
+
+# The shapes that are published, of fields that must be there and of fields that may.
+_REQUIRED: Final[Mapping[CallType, Mapping[str, type]]] = MappingProxyType(
+    {
+        CallType.GENERATE_CONTENT: {"contents": list},
+        CallType.IMAGE_GENERATION: {"prompt": str},
+        CallType.SPEECH: {"input": str},
+        CallType.RERANK: {"query": str, "documents": list},
+    }
+)
+_OPTIONAL: Final[Mapping[str, type]] = MappingProxyType(
+    {"tools": list, "metadata": Mapping, "stream_options": Mapping}
+)
+_CHAT_OPTIONAL: Final[Mapping[str, type]] = MappingProxyType({"response_format": Mapping, **_OPTIONAL})
+_KINDS: Final[Mapping[type, str]] = {list: "a list", str: "text", Mapping: "an object"}
+
+
+def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
+    """Says why a body cannot be served at all; None when it can."""
+    model = data.get("model")
+    if not isinstance(model, str) or "," in model:
+        # LiteLLM takes a list, or a comma, for several calls at once.
+        return Verdict(Reason.BODY_INVALID, "The field 'model' must name one model group.")
+    named = [name for name in REFUSED_FIELDS.get(call_type, ()) if data.get(name)]
+    if named:
+        return Verdict(
+            Reason.BODY_INVALID,
+            f"The field {named[0]!r} refers to work or state outside this request; send the whole context instead.",
+        )
+    refused = sorted(_REFUSED_TOOLS & set(_tool_types(data.get("tools"))))
+    if refused:
+        return Verdict(
+            Reason.BODY_INVALID,
+            f"Tools of type {refused[0]!r} send the prompt to places that no permit names; use function tools.",
+        )
+    misshapen = _misshapen(data, call_type)
+    return Verdict(Reason.BODY_INVALID, misshapen) if misshapen else None
+
+
+def _misshapen(data: Mapping[str, Any], call_type: CallType) -> str | None:
+    """Says what of a body has no published shape; LiteLLM would take it for a provider's failure."""
+    if call_type in {CallType.CHAT, CallType.MESSAGES}:
+        messages = data.get("messages")
+        if not isinstance(messages, list) or not all(_is_message(each) for each in messages):
+            return "The field 'messages' must be a list of objects whose content is text or a list of parts."
+    if call_type is CallType.RESPONSES and _refers_to_stored(data):
+        return "Items and containers that are stored at a provider cannot be referred to; send the whole context."
+    for name, kind in _REQUIRED.get(call_type, {}).items():
+        if not isinstance(data.get(name), kind):
+            return f"The field {name!r} must be {_KINDS[kind]}."
+    for name, kind in (_CHAT_OPTIONAL if call_type is CallType.CHAT else _OPTIONAL).items():
+        if data.get(name) is not None and not isinstance(data[name], kind):
+            return f"The field {name!r} must be {_KINDS[kind]}."
+    return None
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, Mapping) and isinstance(message.get("content"), str | list | None)
+
+
+def _refers_to_stored(data: Mapping[str, Any]) -> bool:
+    items = data.get("input")
+    tools = data.get("tools")
+    return any(
+        isinstance(item, Mapping) and item.get("type") == "item_reference"
+        for item in (items if isinstance(items, list) else ())
+    ) or any(
+        isinstance(tool, Mapping) and isinstance(tool.get("container"), str)
+        for tool in (tools if isinstance(tools, list) else ())
+    )
+
+
+def _tool_types(tools: object) -> Iterator[str]:
+    for tool in tools if isinstance(tools, list) else ():
+        kind = tool.get("type") if isinstance(tool, Mapping) else None
+        if isinstance(kind, str):
+            yield kind

@@ -1,0 +1,278 @@
+"""Schemas: the fields that the providers publish for each kind of call.
+
+An allow-list, not a deny-list: the published request schemas, field by field, and a short list that steers
+sampling on self-hosted servers.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from litellm_plugin.routing.facts import CallType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# https://platform.openai.com/docs/api-reference/chat/create
+_CHAT: Final = frozenset(
+    [
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "modalities",
+        "model",
+        "moderation",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
+)
+# https://platform.openai.com/docs/api-reference/completions/create
+_COMPLETION: Final = frozenset(
+    [
+        "best_of",
+        "echo",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_tokens",
+        "model",
+        "n",
+        "presence_penalty",
+        "prompt",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "suffix",
+        "temperature",
+        "top_p",
+        "user",
+    ]
+)
+# https://platform.openai.com/docs/api-reference/embeddings/create
+_EMBEDDING: Final = frozenset(["dimensions", "encoding_format", "input", "model", "user"])
+# https://platform.openai.com/docs/api-reference/responses/create, without what refers to stored state
+_RESPONSES: Final = frozenset(
+    [
+        "context_management",
+        "include",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "model",
+        "moderation",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    ]
+)
+# https://docs.anthropic.com/en/api/messages
+_MESSAGES: Final = frozenset(
+    [
+        "cache_control",
+        "context_management",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "model",
+        "output_config",
+        "service_tier",
+        "speed",
+        "stop_sequences",
+        "stream",
+        "system",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+    ]
+)
+# https://ai.google.dev/api/generate-content, without `cachedContent`, which refers to stored state
+_GENERATE_CONTENT: Final = frozenset(
+    [
+        "contents",
+        "generationConfig",
+        "generation_config",
+        "labels",
+        "model",
+        "safetySettings",
+        "safety_settings",
+        "stream",
+        "systemInstruction",
+        "system_instruction",
+        "toolConfig",
+        "tool_config",
+        "tools",
+    ]
+)
+# https://platform.openai.com/docs/api-reference/images/create
+_IMAGE_GENERATION: Final = frozenset(
+    [
+        "background",
+        "model",
+        "moderation",
+        "n",
+        "output_compression",
+        "output_format",
+        "partial_images",
+        "prompt",
+        "quality",
+        "response_format",
+        "size",
+        "stream",
+        "style",
+        "user",
+    ]
+)
+# https://platform.openai.com/docs/api-reference/images/createEdit
+_IMAGE_EDIT: Final = frozenset(
+    [
+        "background",
+        "image",
+        "input_fidelity",
+        "mask",
+        "model",
+        "n",
+        "output_compression",
+        "output_format",
+        "partial_images",
+        "prompt",
+        "quality",
+        "response_format",
+        "size",
+        "stream",
+        "user",
+    ]
+)
+# https://platform.openai.com/docs/api-reference/audio/createSpeech
+_SPEECH: Final = frozenset(
+    ["input", "instructions", "model", "response_format", "speed", "stream_format", "user", "voice"]
+)
+# https://platform.openai.com/docs/api-reference/audio/createTranscription
+_TRANSCRIPTION: Final = frozenset(
+    [
+        "chunking_strategy",
+        "file",
+        "include",
+        "keywords",
+        "known_speaker_names",
+        "known_speaker_references",
+        "language",
+        "languages",
+        "model",
+        "prompt",
+        "response_format",
+        "stream",
+        "temperature",
+        "timestamp_granularities",
+        "user",
+    ]
+)
+# https://docs.cohere.com/reference/rerank, both versions
+_RERANK: Final = frozenset(
+    [
+        "documents",
+        "max_chunks_per_doc",
+        "max_tokens_per_doc",
+        "model",
+        "query",
+        "rank_fields",
+        "return_documents",
+        "top_n",
+    ]
+)
+# https://platform.openai.com/docs/api-reference/moderations/create
+_MODERATION: Final = frozenset(["input", "model"])
+# Not in OpenAI's schema, but understood by LiteLLM for other providers: sampling, and Anthropic's thinking.
+_SAMPLING: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
+_THINKING: Final = frozenset({"thinking"})
+
+PUBLISHED_CONTENT: Final = frozenset(
+    [
+        "messages",
+        "prompt",
+        "input",
+        "system",
+        "instructions",
+        "tools",
+        "functions",
+        "suffix",
+        "documents",
+        "contents",
+        "systemInstruction",
+        "system_instruction",
+        "query",
+        "file",
+        "image",
+        "mask",
+        "audio",
+        "prediction",
+    ]
+)
+"""Fields in which a call may carry what somebody wrote."""
+
+PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
+    {
+        CallType.CHAT: _CHAT | _SAMPLING | _THINKING,
+        CallType.COMPLETION: _COMPLETION | _SAMPLING,
+        CallType.EMBEDDING: _EMBEDDING,
+        CallType.MESSAGES: _MESSAGES,
+        CallType.RESPONSES: _RESPONSES,
+        CallType.GENERATE_CONTENT: _GENERATE_CONTENT,
+        CallType.IMAGE_GENERATION: _IMAGE_GENERATION,
+        CallType.IMAGE_EDIT: _IMAGE_EDIT,
+        CallType.SPEECH: _SPEECH,
+        CallType.TRANSCRIPTION: _TRANSCRIPTION,
+        CallType.RERANK: _RERANK,
+        CallType.MODERATION: _MODERATION,
+    }
+)
