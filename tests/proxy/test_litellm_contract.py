@@ -32,8 +32,10 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Mount, WebSocketRoute
 
 import litellm_plugin.proxy
+from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.slots import metadata_slot
 
 # What `proxy/` takes from each foreign package that is part of LiteLLM's app: module to names.
 PINNED = {
@@ -41,18 +43,27 @@ PINNED = {
     "fastapi.routing": {"iter_route_contexts"},
     "litellm": {"APIConnectionError", "Timeout", "callbacks", "model_cost"},
     "litellm.constants": {"DEFAULT_HEALTH_CHECK_PROMPT"},
+    "litellm.integrations.SlackAlerting.slack_alerting": {"SlackAlerting"},
+    "litellm.integrations.custom_guardrail": {"CustomGuardrail"},
     "litellm.integrations.custom_logger": {"CustomLogger"},
+    "litellm.litellm_core_utils": {"litellm_logging"},
+    "litellm.litellm_core_utils.custom_logger_registry": {"CustomLoggerRegistry"},
     "litellm.litellm_core_utils.get_llm_provider_logic": {"get_llm_provider"},
+    "litellm.litellm_core_utils.litellm_logging": {"Logging", "executor"},
     "litellm.proxy": {"proxy_server"},
+    "litellm.proxy.litellm_pre_call_utils": {"_get_metadata_variable_name"},
     "litellm.proxy.proxy_server": {"app", "llm_router", "proxy_config", "user_config_file_path"},
+    "litellm.types.guardrails": {"GuardrailEventHooks"},
+    "litellm.types.router": {"CustomRoutingStrategyBase"},
     "starlette._utils": {"get_route_path"},
     "starlette.middleware.cors": {"CORSMiddleware"},
     "starlette.middleware.exceptions": {"ExceptionMiddleware"},
+    "starlette.requests": {"HTTPConnection"},
     "starlette.routing": {"Mount", "WebSocketRoute"},
     "starlette.types": {"ASGIApp", "Message", "Receive", "Scope", "Send"},
 }
 # What `proxy/` calls on LiteLLM's router: name to the keyword arguments it gives.
-ROUTER_METHODS = {"get_deployment": {"model_id"}, "get_model_list": {"model_name"}}
+ROUTER_METHODS = {"get_deployment": {"model_id"}, "get_model_list": {"model_name", "team_id"}}
 HOOKS = {
     "async_pre_call_hook": ["user_api_key_dict", "cache", "data", "call_type"],
     "async_filter_deployments": [
@@ -156,6 +167,22 @@ def test_a_pinned_name_exists(module, name):
     assert hasattr(importlib.import_module(module), name)
 
 
+class TestMetadataSlot:
+    """LiteLLM picks it by words in the path; both slots are known here, a third one is not."""
+
+    @pytest.mark.parametrize(
+        ("path", "slot"),
+        [
+            ("/v1/chat/completions", "metadata"),
+            ("/v1/messages", "litellm_metadata"),
+            ("/v1/responses", "litellm_metadata"),
+            ("/engines/my-files/chat/completions", "litellm_metadata"),
+        ],
+    )
+    def test_it_is_one_of_two(self, path, slot):
+        assert metadata_slot(http_scope("POST", path)) == slot
+
+
 def signature(function):
     return list(inspect.signature(function).parameters.values())
 
@@ -235,7 +262,7 @@ class Refusing(Spy):
     def note(self, hook, given):
         super().note(hook, given)
         if hook == self.hook:
-            raise Denial(status_code=403, detail={"error": {"message": "no"}})
+            raise Denial(Verdict(Reason.NOT_AUTHORIZED, "no"))
 
 
 @pytest.fixture
@@ -348,7 +375,7 @@ class TestDispatch:
         assert (len(spy.calls[hook]) == 1) is (litellm_version() not in DENIALS_ARE_ASKED_AGAIN)
 
     async def test_the_denial_is_what_litellm_calls_an_intervention(self):
-        assert is_guardrail_intervention(Denial(status_code=403, detail={}))
+        assert is_guardrail_intervention(Denial(Verdict(Reason.NOT_AUTHORIZED, "no")))
 
     @pytest.mark.parametrize(("callback", "is_seen"), [(Spy, True), (Inheriting, False)])
     async def test_the_pre_call_hook_is_seen_on_the_leaf_class_alone(self, registered, callback, is_seen):
