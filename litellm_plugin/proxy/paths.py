@@ -64,8 +64,18 @@ _GOVERNED_PATHS: Final = {
     CallType.MODERATION: ("/moderations", "/v1/moderations"),
 }
 
+_GOVERNED_SOCKETS: Final = {
+    CallType.RESPONSES_SOCKET: ("/responses", "/v1/responses"),
+    CallType.REALTIME: ("/realtime", "/v1/realtime", "/openai/v1/realtime"),
+}
+
 GOVERNED: Final[Mapping[tuple[str, str], CallType]] = MappingProxyType(
-    {("POST", path): call_type for call_type, paths in _GOVERNED_PATHS.items() for path in paths}
+    {
+        (method, path): call_type
+        for method, table in (("POST", _GOVERNED_PATHS), ("WEBSOCKET", _GOVERNED_SOCKETS))
+        for call_type, paths in table.items()
+        for path in paths
+    }
 )
 """Routes that carry a prompt: a permit is needed, and every layer fires."""
 
