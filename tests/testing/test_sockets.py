@@ -49,7 +49,7 @@ def test_the_official_client_talks_realtime(served, provider):
         events = [connection.recv()]
         while events[-1].type != "response.done":
             events.append(connection.recv())
-    assert [each.type for each in events][0] == "response.created"
+    assert events[0].type == "response.created"
     assert [each.json["type"] for each in provider.requests] == ["session.update", "response.create"]
 
 
