@@ -236,12 +236,12 @@ class Socket:
     def _close(self) -> None:
         """Ends the state: an attempt that LiteLLM reports nothing of ended as the socket did."""
         ended_well = self._denied or self._close_code in _ENDED_WELL
-        if ended_well:
-            self._state.unreported = AttemptStatus.SUCCESS
-        else:
+        if not ended_well:
             self._state.unreported = (
                 AttemptStatus.SERVER_ERROR if self._heard else AttemptStatus.CONNECTION_ERROR
             )
+        elif self._heard or not self._frames:
+            self._state.unreported = AttemptStatus.SUCCESS
         self._runtime.close(self._state, answered=ended_well, used=self._heard)
 
 

@@ -400,6 +400,7 @@ class TestEnd:
         [
             pytest.param(({"type": "response.done"}, None), "success", id="well"),
             pytest.param(({"type": "response.done"}, 1000), "success", id="closed-well"),
+            pytest.param(({"type": "error"}, None), "abandoned", id="left-without-an-answer"),
             pytest.param(({"type": "response.done"}, 1011), "server_error", id="broken"),
             pytest.param(({"type": "error"}, 1011), "connection_error", id="never-answered"),
         ],
