@@ -141,6 +141,11 @@ def test_a_websocket_is_another_route(table):
     )
 
 
+def test_http_with_the_word_websocket_as_its_method_is_no_websocket(table):
+    route = table.classify(http_scope("WEBSOCKET", "/v1/responses"))
+    assert (route.kind, route.call_type) == (PathKind.REFUSED, None)
+
+
 def test_a_websocket_that_is_not_listed_is_refused(table):
     route = table.classify(websocket_scope("/v1/other"))
     assert (route.kind, route.template) == (PathKind.REFUSED, "/v1/other")
