@@ -210,7 +210,7 @@ class Socket:
         event = _event(text)
         self._heard = self._heard or (self._frames > 0 and event.get("type") != "error")
         if event.get("type") == "response.created":
-            # At a realtime session's first one it may be counted twice; more than none is all that matters.
+            # One that a frame asked for is counted twice; whether there was any is all that matters.
             self._responses += 1
             response = event.get("response")
             if isinstance(response, dict) and isinstance(response.get("id"), str):
@@ -236,11 +236,11 @@ class Socket:
     def _close(self) -> None:
         """Ends the state: an attempt that LiteLLM reports nothing of ended as the socket did."""
         ended_well = self._denied or self._close_code in _ENDED_WELL
-        if not ended_well:
+        if not ended_well and self._close_code is not None:
             self._state.unreported = (
                 AttemptStatus.SERVER_ERROR if self._heard else AttemptStatus.CONNECTION_ERROR
             )
-        elif self._heard or not self._frames:
+        elif ended_well and (self._heard or not self._frames):
             self._state.unreported = AttemptStatus.SUCCESS
         self._runtime.close(self._state, answered=ended_well, used=self._heard)
 

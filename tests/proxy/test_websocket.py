@@ -391,6 +391,20 @@ class TestEnd:
         assert "sk-secret" not in json.dumps(sent, default=str)
         assert "LiteLLM failed on websocket" in caplog.text
 
+    async def test_a_server_that_stops_is_no_fault_of_the_endpoint(self, say, litellm, bare):
+        Outcomes(bare.runtime)
+        litellm.failure = asyncio.CancelledError()
+
+        def begin():
+            bare.plan(litellm.state, "eu", "us")
+            bare.attempt(litellm.state, "eu")
+
+        litellm.before = begin
+        with pytest.raises(asyncio.CancelledError):
+            await say(AUDIO)
+        assert litellm.state.closed
+        assert [each["status"] for each in bare.records() if each["type"] == "attempt"] == ["abandoned"]
+
     async def test_litellms_own_close_passes(self, say, litellm):
         litellm.end = 1011
         assert (await say(AUDIO))[-1] == {"type": "websocket.close", "code": 1011}
