@@ -19,6 +19,7 @@ from litellm_plugin.proxy.meaning import body_reader
 from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
 from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
 from litellm_plugin.proxy.slots import metadata_slot
+from litellm_plugin.proxy.websocket import Socket, socket_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.runtime import Runtime
+    from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
 
 # Every header that LiteLLM takes its key from.
@@ -123,18 +125,13 @@ class Admission:
             )
         received_s = self._runtime.clock.monotonic()
         policy = self._policy()
-        try:
-            read = body_reader(scope["headers"], route.call_type)
-        except RequestDenied as denied:
-            raise Refused(denied.verdict) from denied
+        publish_body = _publisher(scope, route.call_type)
         permit = self._verify(scope, policy)
         verified_s = self._runtime.clock.monotonic()
         uncleared = self._runtime.holding.refusal(permit.data_classification)
         if uncleared is not None:
             raise Refused(uncleared, permit)
-        payload, claim = await self._bind(
-            scope, receive, permit, policy, partial(publish, read, route.call_type)
-        )
+        payload, claim = await self._bind(scope, receive, permit, policy, publish_body)
         bound_s = self._runtime.clock.monotonic()
         state = Permitted(
             policy=policy,
@@ -147,11 +144,11 @@ class Admission:
             slot=metadata_slot(scope),
             claim=claim,
             held=self._runtime.egress.held(permit.data_classification),
-            dropped_fields=payload.dropped,
+            dropped_fields=payload.dropped if payload else (),
         )
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
-        return state, payload.replay(receive)
+        return state, payload.replay(receive) if payload else receive
 
     def _policy(self) -> PolicySnapshot:
         faults = self._runtime.faults()
@@ -184,11 +181,15 @@ class Admission:
         receive: Receive,
         permit: Permit,
         policy: PolicySnapshot,
-        publish_body: Callable[[bytes, frozenset[str]], Payload],
-    ) -> tuple[Payload, Claim | None]:
+        publish_body: Callable[[bytes, frozenset[str]], Payload] | None,
+    ) -> tuple[Payload | None, Claim | None]:
         """Holds headers and raw body against the permit, and gives what of the body LiteLLM may read."""
         try:
             _check_headers(scope, permit, policy)
+            if publish_body is None:  # the frames of a socket are held against the permit as they come
+                if permit.body_sha256 is None:
+                    check_body(permit, "", required=policy.permit.binding == "body")
+                return None, None
             body = await read_body(receive, policy.permit.max_body_bytes)
             digest = hashlib.sha256(body).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
@@ -207,6 +208,11 @@ class Admission:
         return payload, claim
 
     async def _forward(self, state: Permitted, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            query = socket_query(scope, state.call_type)
+            socket = Socket(state, query, receive, send, self._runtime)
+            await socket.run(self.app, self._scrubbed(scope, state.permit.request_id))
+            return
         answer = Answer(state, send, self._runtime)
         try:
             await self.app(self._scrubbed(scope, state.permit.request_id), receive, answer)
@@ -261,6 +267,21 @@ class Admission:
         if request_id is not None:
             lines.append((b"x-permit-request-id", request_id.encode()))
         await denial.send_http(send, verdict, payload, lines)
+
+
+def _publisher(scope: Scope, call_type: CallType) -> Callable[[bytes, frozenset[str]], Payload] | None:
+    """What takes unpublished fields out of the body; None for a websocket, whose frames are read as they come.
+
+    Raises:
+        Refused: The headers, or a websocket's query, can be read in two ways.
+    """
+    try:
+        if scope["type"] == "websocket":
+            socket_query(scope, call_type)
+            return None
+        return partial(publish, body_reader(scope["headers"], call_type), call_type)
+    except RequestDenied as denied:
+        raise Refused(denied.verdict) from denied
 
 
 def _may_pass(name: bytes) -> bool:

@@ -50,14 +50,22 @@ def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
             Reason.BODY_INVALID,
             f"The field {named[0]!r} refers to work or state outside this request; send the whole context instead.",
         )
-    refused = sorted(_REFUSED_TOOLS & set(_tool_types(data.get("tools"))))
-    if refused:
-        return Verdict(
-            Reason.BODY_INVALID,
-            f"Tools of type {refused[0]!r} send the prompt to places that no permit names; use function tools.",
-        )
+    refused = tool_refusal(data.get("tools"))
+    if refused is not None:
+        return refused
     misshapen = _misshapen(data, call_type)
     return Verdict(Reason.BODY_INVALID, misshapen) if misshapen else None
+
+
+def tool_refusal(tools: object) -> Verdict | None:
+    """Says which of a body's tools sends the prompt elsewhere; None when none does."""
+    refused = sorted(_REFUSED_TOOLS & set(_tool_types(tools)))
+    if not refused:
+        return None
+    return Verdict(
+        Reason.BODY_INVALID,
+        f"Tools of type {refused[0]!r} send the prompt to places that no permit names; use function tools.",
+    )
 
 
 def _misshapen(data: Mapping[str, Any], call_type: CallType) -> str | None:

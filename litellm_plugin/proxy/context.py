@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from litellm_plugin.routing.attempts import AttemptStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.slots import Slot
@@ -68,6 +70,7 @@ class Permitted:
         call_id: LiteLLM's id of the call.
         team: The team of the LiteLLM key in use; None before that is known, and for a key without one.
         facts: What is known of the request once LiteLLM parsed the body.
+        opening: The body that a socket's first frame carries, until its facts are read; None where there is none.
         dropped_fields: Body fields that did not reach LiteLLM.
         groups: Decisions by model group (or deployment id).
         attempts: Every attempt so far.
@@ -75,6 +78,7 @@ class Permitted:
         recorded, denial_id: The verdict that a record tells already, and that record's decision id.
         retry_after_s: What the last failing provider asked for.
         response_started: Whether the first byte of the answer's body went out.
+        unreported: How an attempt ended of which LiteLLM never told the end.
         closed: Whether the request is over, so that nothing may be sent on its behalf.
     """
 
@@ -93,6 +97,7 @@ class Permitted:
     call_id: str | None = None
     team: str | None = None
     facts: RequestFacts | None = None
+    opening: Mapping[str, object] | None = None
     dropped_fields: tuple[str, ...] = ()
     groups: dict[str, RoutedGroup] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
@@ -101,12 +106,23 @@ class Permitted:
     denial_id: str | None = None
     retry_after_s: float | None = None
     response_started: bool = False
+    unreported: AttemptStatus = AttemptStatus.ABANDONED
     closed: bool = False
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a websocket, which may be answered many times."""
+        return self.method == "WEBSOCKET"
 
     @property
     def tried(self) -> frozenset[str]:
         """The deployments that were called already."""
         return frozenset(attempt.candidate.deployment_id for attempt in self.attempts)
+
+    @property
+    def spent(self) -> list[Attempt]:
+        """What counts against the number of attempts: on a socket each response that succeeded is a new start."""
+        return [a for a in self.attempts if not self.is_socket or a.status is not AttemptStatus.SUCCESS]
 
     @property
     def current(self) -> Attempt | None:

@@ -99,5 +99,9 @@ _CLOSE_CODES: Final = {401: 4401, 403: 4403, 503: 4503}
 
 async def close_websocket(send: Send, verdict: Verdict) -> None:
     """Closes a websocket with the code that goes with the verdict's status."""
-    code = _CLOSE_CODES.get(verdict.status, 4403)
-    await send({"type": "websocket.close", "code": code, "reason": str(verdict.reason)})
+    await send({"type": "websocket.close", "code": close_code(verdict), "reason": str(verdict.reason)})
+
+
+def close_code(verdict: Verdict) -> int:
+    """The code of a verdict on a websocket: 4401, 4403 or 4503, out of the range that RFC 6455 §7.4.2 leaves free."""
+    return _CLOSE_CODES.get(verdict.status, 4403)

@@ -72,9 +72,12 @@ class Enforcement:
         state.call_id = _text(data.get("litellm_call_id"))
         state.team = team
         group = str(data.get("model") or "")
-        state.facts = request_facts(state.call_type, group, data)
+        state.facts = request_facts(state.call_type, group, state.opening or data)
+        state.opening = None
         data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
-        data["num_retries"] = self._attempts(state, group) - 1
+        attempts = self._attempts(state, group)
+        # What went to a socket's first endpoint cannot be said again to a second one.
+        data["num_retries"] = 0 if state.is_socket else attempts - 1
         _tell_loggers(data, state)
 
     def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:
@@ -189,7 +192,7 @@ class Enforcement:
                 Verdict(Reason.CHAIN_EXHAUSTED, "The answer has begun; no other endpoint may continue it.")
             )
         _holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
-        if len(state.attempts) >= state.policy.routing.attempts:
+        if len(state.spent) >= state.policy.routing.attempts:
             raise RequestDenied(unserved(state))
 
     def _attempts(self, state: Permitted, group: str) -> int:

@@ -30,8 +30,13 @@ _LITELLM_OWN: Final = frozenset(
         "_litellm_raw_sse_stream",
     }
 )
-# An image's prompt as a chat message, for guardrails; what they make of it becomes the prompt again.
-_WRITTEN_BEFORE_HOOKS: Final = {CallType.IMAGE_GENERATION: frozenset({"messages"})}
+# What a path's handler puts into the object of one kind of call, whatever the caller sent.
+_WRITTEN_BEFORE_HOOKS: Final = {
+    # An image's prompt as a chat message, for guardrails; what they make of it becomes the prompt again.
+    CallType.IMAGE_GENERATION: frozenset({"messages"}),
+    CallType.RESPONSES_SOCKET: frozenset({"websocket", "first_message"}),
+    CallType.REALTIME: frozenset({"websocket", "query_params"}),
+}
 # Metadata keys that LiteLLM acts on and does not write itself before its pre-call hooks.
 _METADATA_CONTROLS: Final = frozenset(
     [

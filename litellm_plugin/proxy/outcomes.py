@@ -115,7 +115,7 @@ class Outcomes:
         for attempt in state.attempts:
             if attempt.status is None:
                 total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
-                self._close(state, attempt, AttemptStatus.ABANDONED, total_ms=total_ms)
+                self._close(state, attempt, state.unreported, total_ms=total_ms)
 
     def _close(
         self,
@@ -134,8 +134,9 @@ class Outcomes:
                 Measurement(
                     deployment_id=attempt.candidate.deployment_id,
                     status=status,
-                    total_ms=total_ms,
-                    first_token_ms=first_token_ms,
+                    # A session lasts as long as its user talks.
+                    total_ms=None if state.is_socket else total_ms,
+                    first_token_ms=None if state.is_socket else first_token_ms,
                 )
             )
         self._runtime.recorder.attempt(

@@ -64,8 +64,18 @@ _GOVERNED_PATHS: Final = {
     CallType.MODERATION: ("/moderations", "/v1/moderations"),
 }
 
+_GOVERNED_SOCKETS: Final = {
+    CallType.RESPONSES_SOCKET: ("/responses", "/v1/responses"),
+    CallType.REALTIME: ("/realtime", "/v1/realtime", "/openai/v1/realtime"),
+}
+
 GOVERNED: Final[Mapping[tuple[str, str], CallType]] = MappingProxyType(
-    {("POST", path): call_type for call_type, paths in _GOVERNED_PATHS.items() for path in paths}
+    {
+        (method, path): call_type
+        for method, table in (("POST", _GOVERNED_PATHS), ("WEBSOCKET", _GOVERNED_SOCKETS))
+        for call_type, paths in table.items()
+        for path in paths
+    }
 )
 """Routes that carry a prompt: a permit is needed, and every layer fires."""
 
@@ -99,6 +109,7 @@ ADMINISTRATIVE: Final = frozenset(
 )
 """Routes that carry no prompt: LiteLLM's own authentication holds, and no model may be called."""
 
+_SOCKET_METHOD: Final = "WEBSOCKET"
 _CACHE_SIZE: Final = 1024
 _CACHED_PATH_CHARS: Final = 256
 
@@ -138,7 +149,7 @@ class _Entry:
 
     def serves(self, method: str, path: str) -> bool:
         if not self.is_mount:
-            if self.is_websocket != (method == "WEBSOCKET"):
+            if self.is_websocket != (method == _SOCKET_METHOD):
                 return False
             if self.methods is not None and method not in self.methods:
                 return False
@@ -163,8 +174,7 @@ class RouteTable:
     def classify(self, scope: Scope) -> Route:
         """Says which route `scope` will reach and whether it is governed, administrative or refused."""
         self._read()
-        method = "WEBSOCKET" if scope["type"] == "websocket" else str(scope["method"])
-        key = (method, get_route_path(scope))
+        key = (_method(scope), get_route_path(scope))
         known = self._cache.get(key)
         if known is not None:
             self._cache.move_to_end(key)
@@ -196,6 +206,14 @@ class RouteTable:
         template = next((entry.template for entry in self._entries if entry.serves(method, path)), None)
         kind, call_type = classify_template(method, template)
         return Route(kind=kind, method=method, template=template, call_type=call_type)
+
+
+def _method(scope: Scope) -> str:
+    """The method; `WEBSOCKET` is nobody's but a websocket's, since HTTP lets a client send any word."""
+    if scope["type"] == "websocket":
+        return _SOCKET_METHOD
+    method = str(scope["method"])
+    return method if method != _SOCKET_METHOD else f"HTTP {method}"
 
 
 def classify_template(method: str, template: str | None) -> tuple[PathKind, CallType | None]:

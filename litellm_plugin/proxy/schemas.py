@@ -232,6 +232,7 @@ _RERANK: Final = frozenset(
 )
 # https://platform.openai.com/docs/api-reference/moderations/create
 _MODERATION: Final = frozenset(["input", "model"])
+_SOCKET: Final = frozenset(["model"])
 # Not in OpenAI's schema, but understood by LiteLLM for other providers: sampling, and Anthropic's thinking.
 _SAMPLING: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
 _THINKING: Final = frozenset({"thinking"})
@@ -274,5 +275,8 @@ PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
         CallType.TRANSCRIPTION: _TRANSCRIPTION,
         CallType.RERANK: _RERANK,
         CallType.MODERATION: _MODERATION,
+        # Of a socket only the model stands in the request; its frames are read in frames.py.
+        CallType.RESPONSES_SOCKET: _SOCKET,
+        CallType.REALTIME: _SOCKET,
     }
 )

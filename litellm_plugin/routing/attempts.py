@@ -32,11 +32,11 @@ class Measurement:
     Attributes:
         deployment_id: LiteLLM's id of the deployment.
         status: How it ended.
-        total_ms: Time until the whole answer or the error.
+        total_ms: Time until the whole answer or the error; None where it tells nothing, as of a session.
         first_token_ms: Time until the first token of a stream; None for whole answers and errors.
     """
 
     deployment_id: str
     status: AttemptStatus
-    total_ms: float
+    total_ms: float | None
     first_token_ms: float | None = None

@@ -188,6 +188,16 @@ def media_facts(body: Body) -> BodyFacts:
     return _facts({**body, "stream": body.get("stream") in (True, "true")}, pieces, limits=())
 
 
+def responses_socket_facts(body: Body) -> BodyFacts:
+    """Reads the first `response.create` of a Responses socket, which is a body of that API; it always streams."""
+    return replace(responses_facts(body), stream=True)
+
+
+def realtime_facts(_: Body) -> BodyFacts:
+    """Gives what is known of a realtime session: nothing was said when it is routed."""
+    return BodyFacts(characters=0, stream=True)
+
+
 def _facts(body: Body, pieces: Iterable[_Piece], *, limits: tuple[str, ...]) -> BodyFacts:
     seen = tuple(pieces)
     return BodyFacts(
@@ -411,4 +421,6 @@ _READERS: Mapping[CallType, Callable[[Body], BodyFacts]] = {
     CallType.IMAGE_EDIT: media_facts,
     CallType.SPEECH: media_facts,
     CallType.TRANSCRIPTION: media_facts,
+    CallType.RESPONSES_SOCKET: responses_socket_facts,
+    CallType.REALTIME: realtime_facts,
 }

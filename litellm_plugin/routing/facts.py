@@ -27,6 +27,8 @@ class CallType(enum.StrEnum):
     TRANSCRIPTION = "transcription"
     RERANK = "rerank"
     MODERATION = "moderation"
+    RESPONSES_SOCKET = "responses_socket"
+    REALTIME = "realtime"
 
     @property
     def generates_text(self) -> bool:
@@ -41,6 +43,8 @@ _TEXT_GENERATING = frozenset(
         CallType.MESSAGES,
         CallType.RESPONSES,
         CallType.GENERATE_CONTENT,
+        CallType.RESPONSES_SOCKET,
+        CallType.REALTIME,
     }
 )
 

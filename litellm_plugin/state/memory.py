@@ -100,7 +100,7 @@ class _Counts:
         status = measurement.status
         self.attempts += 1
         self.failures += status.is_retryable
-        if status in _TIMED:
+        if status in _TIMED and measurement.total_ms is not None:
             self.total.add(measurement.total_ms)
         if measurement.first_token_ms is not None and status is not AttemptStatus.ABANDONED:
             self.first_token.add(measurement.first_token_ms)

@@ -106,8 +106,13 @@ def response(reply: Reply) -> dict[str, Any]:
 
 def response_stream(reply: Reply) -> Iterator[bytes]:
     """Yield the events of a streamed response, numbered from 0."""
+    yield from map(named_event, response_events(reply))
+
+
+def response_events(reply: Reply) -> Iterator[dict[str, Any]]:
+    """Yield the events of a response, as a stream and a websocket carry them, numbered from 0."""
     for number, event in enumerate(_response_events(reply)):
-        yield named_event({**event, "sequence_number": number})
+        yield {**event, "sequence_number": number}
 
 
 def _response_events(reply: Reply) -> Iterator[dict[str, Any]]:

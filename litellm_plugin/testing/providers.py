@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
-from litellm_plugin.testing import _anthropic, _gemini, _media, _openai
+from litellm_plugin.testing import _anthropic, _gemini, _media, _openai, _socket
 from litellm_plugin.testing._wire import Reply, estimated_tokens, json_bytes, prompt_text
 from litellm_plugin.testing.faults import Fault, FaultKind
 from litellm_plugin.testing.server import drop_connection
@@ -37,7 +37,7 @@ class RecordedRequest:
 
     Attributes:
         endpoint: The name of the provider that it reached.
-        method: The HTTP method.
+        method: The HTTP method; `WEBSOCKET` for a frame of a websocket.
         path: The decoded path, without the query.
         headers: The headers by lower-case name; the last one wins.
         body: The raw body, as far as it arrived.
@@ -82,6 +82,9 @@ class RecordingProvider:
     */moderations, */rerank, *:generateContent and *:streamGenerateContent, and GET */models. Everything else
     is a 404. Every request is recorded before anything else happens to it.
 
+    Speaks the Responses and the realtime API over websockets too, at */responses and */realtime: each frame of a
+    client is recorded as a request with the method `WEBSOCKET`. A standing or queued status fault refuses the handshake.
+
     Args:
         name: The endpoint that this provider stands for.
         price_usd: What it charges per token, input and output; None leaves it to LiteLLM's cost map.
@@ -91,6 +94,7 @@ class RecordingProvider:
         answer: The text of every answer, or a function of the request's JSON that makes it.
         prompt_tokens: The prompt tokens of every answer; None estimates them from the request.
         completion_tokens: The completion tokens of every answer; None estimates them from the text.
+        handshakes: How many websockets were asked for, refused ones included.
     """
 
     def __init__(self, name: str, *, price_usd: tuple[float, float] | None = None) -> None:
@@ -100,6 +104,7 @@ class RecordingProvider:
         self.answer: Answer = f"answer from {name}"
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
+        self.handshakes = 0
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
         self._faults: deque[Fault] = deque()
@@ -146,6 +151,7 @@ class RecordingProvider:
         """Forget the recorded requests; faults and settings stay."""
         with self._lock:
             self._requests.clear()
+            self.handshakes = 0
 
     def fail(self, *faults: Fault) -> None:
         """Let the next requests fail, one after the other; the queue goes before `always`."""
@@ -160,9 +166,12 @@ class RecordingProvider:
                 self._faults.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request (ASGI 3, http only)."""
+        """Serve one request or websocket (ASGI 3)."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
-            raise RuntimeError(f"expected an http scope, got {scope['type']!r}")
+            raise RuntimeError(f"expected an http or websocket scope, got {scope['type']!r}")
         request = Request(scope, receive)
         recorded = await self._record(request)
         fault = self._next_fault()
@@ -172,13 +181,28 @@ class RecordingProvider:
         await send({"type": "http.response.start", "status": outgoing.status, "headers": outgoing.headers})
         await self._send_body(outgoing, fault, scope, send)
 
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._lock:
+            self.handshakes += 1
+        fault = self._next_fault()
+        if fault is not None or not scope["path"].endswith(_socket.PATHS):
+            await _socket.refuse(receive, send)
+            return
+
+        def record(raw: bytes) -> Any:
+            return self._recorded(HTTPConnection(scope), "WEBSOCKET", raw).json
+
+        await _socket.serve(scope, receive, send, record=record, reply=self._reply)
+
     async def _record(self, request: Request) -> RecordedRequest:
-        body = await _body_as_far_as_sent(request)
+        return self._recorded(request, request.method, await _body_as_far_as_sent(request))
+
+    def _recorded(self, connection: HTTPConnection, method: str, body: bytes) -> RecordedRequest:
         recorded = RecordedRequest(
             endpoint=self.name,
-            method=request.method,
-            path=request.scope["path"],
-            headers=dict(request.headers.items()),
+            method=method,
+            path=connection.scope["path"],
+            headers=dict(connection.headers.items()),
             body=body,
             json=_parsed(body),
             at=time.monotonic(),

@@ -47,7 +47,7 @@ class _App:
             uvicorn.Config(
                 self._handle,
                 http="h11",
-                ws="none",
+                ws="websockets-sansio",
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,

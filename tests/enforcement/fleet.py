@@ -18,6 +18,10 @@ from litellm_plugin.testing import Ledger, PermitIssuer, ProxyProcess, Recording
 LOGGER_MODULE = """
 import json, pathlib
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.llms.custom_httpx import llm_http_handler
+
+# LiteLLM hands a TLS context to each Responses socket, also where the address is ws://; loopback has no TLS.
+llm_http_handler.get_shared_realtime_ssl_context = lambda: None
 
 class Logger(CustomLogger):
     async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):

@@ -29,7 +29,7 @@ class InnerApp:
             routes.post(path)(lambda: None)
         for path in ("/v1/models", "/health/readiness", "/health/liveliness", "/v1/files"):
             routes.get(path)(lambda: None)
-        routes.websocket("/v1/realtime")(lambda: None)
+        routes.websocket("/vertex_ai/live")(lambda: None)
         self.router = routes.router
 
     async def __call__(self, scope, receive, send):
@@ -317,8 +317,8 @@ class TestRefused:
         chunks = [{"type": "http.request", "body": b"x" * 1_000, "more_body": True} for _ in range(50)]
         assert (await admit(chunks=chunks)).error["code"] == "body_too_large"
 
-    @pytest.mark.parametrize("path", ["/v1/realtime", "/v1/chat/completions", "/nothing"])
-    async def test_a_websocket_is_closed(self, worker, inner, path):
+    @pytest.mark.parametrize("path", ["/vertex_ai/live", "/v1/chat/completions", "/nothing"])
+    async def test_a_websocket_on_another_path_is_closed(self, worker, inner, path):
         scope = websocket_scope(path, headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
         exchange = await drive(
             Admission(inner, inner.router, worker.runtime), scope, [{"type": "websocket.connect"}]

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 from litellm.proxy.health_check import _get_random_llm_message
-from proxy_cases import http_scope
+from proxy_cases import http_scope, websocket_scope
 
 from litellm_plugin.proxy.hooks import is_health_probe
 from litellm_plugin.proxy.paths import ADMINISTRATIVE, GOVERNED, PathKind, RouteTable
@@ -23,7 +23,10 @@ def table(litellm_app):
 
 @pytest.mark.parametrize(("method", "path"), sorted(GOVERNED))
 def test_every_governed_path_exists(table, method, path):
-    route = table.classify(http_scope(method, re.sub(r"{\w+}", "a/b", path)))
+    path_scope = (
+        websocket_scope(path) if method == "WEBSOCKET" else http_scope(method, re.sub(r"{\w+}", "a/b", path))
+    )
+    route = table.classify(path_scope)
     assert (route.kind, route.template) == (PathKind.GOVERNED, path)
 
 
@@ -63,3 +66,9 @@ def test_litellms_own_probe_prompts_pass():
     metadata = {"tags": ["litellm-internal-health-check"]}
     for _ in range(20):
         assert is_health_probe({"metadata": metadata, "messages": _get_random_llm_message()})
+
+
+@pytest.mark.parametrize("path", ["/vertex_ai/live", "/openai/v1/other", "/openai_passthrough/v1/realtime"])
+def test_a_websocket_that_leads_past_the_permit_is_refused(table, path):
+    route = table.classify(websocket_scope(path))
+    assert (route.kind, route.template is None) == (PathKind.REFUSED, False)

@@ -34,6 +34,7 @@ def an_app():
     included.include_router(inner)
     app.include_router(included)
     app.websocket("/v1/responses")(endpoint)
+    app.websocket("/v1/other")(endpoint)
     app.mount("/mcp", Starlette())
     return app
 
@@ -132,7 +133,22 @@ def test_another_prefix_is_not(table, path):
 
 def test_a_websocket_is_another_route(table):
     route = table.classify(websocket_scope("/v1/responses"))
-    assert (route.kind, route.method, route.template) == (PathKind.REFUSED, "WEBSOCKET", "/v1/responses")
+    assert (route.kind, route.method, route.template, route.call_type) == (
+        PathKind.GOVERNED,
+        "WEBSOCKET",
+        "/v1/responses",
+        CallType.RESPONSES_SOCKET,
+    )
+
+
+def test_http_with_the_word_websocket_as_its_method_is_no_websocket(table):
+    route = table.classify(http_scope("WEBSOCKET", "/v1/responses"))
+    assert (route.kind, route.call_type) == (PathKind.REFUSED, None)
+
+
+def test_a_websocket_that_is_not_listed_is_refused(table):
+    route = table.classify(websocket_scope("/v1/other"))
+    assert (route.kind, route.template) == (PathKind.REFUSED, "/v1/other")
 
 
 def test_a_websocket_on_an_http_path_matches_nothing(table):

@@ -143,12 +143,6 @@ def test_unknown_path_is_404_and_recorded(http, provider):
     assert request.json is None
 
 
-def test_websocket_handshake_is_recorded(http, provider):
-    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-key": "x"}
-    assert http.get("/v1/realtime", headers=upgrade).status_code == 404
-    assert provider.requests[0].path == "/v1/realtime"
-
-
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff", b"[" * 100_000])
 def test_body_that_is_no_object_is_refused_and_recorded(http, provider, body):
     assert http.post("/v1/chat/completions", content=body).status_code == 400
@@ -305,6 +299,6 @@ async def test_connection_of_another_server_cannot_be_dropped():
         await drop_connection({"type": "http"})
 
 
-async def test_only_http_is_served():
-    with pytest.raises(RuntimeError, match="expected an http scope"):
-        await RecordingProvider("x")({"type": "websocket"}, None, None)
+async def test_only_http_and_websockets_are_served():
+    with pytest.raises(RuntimeError, match="expected an http or websocket scope"):
+        await RecordingProvider("x")({"type": "lifespan"}, None, None)
