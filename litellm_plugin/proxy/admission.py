@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +18,13 @@ from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, ch
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
+from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.meaning import body_reader
 from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
 from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
+from litellm_plugin.proxy.request_line import check_path, request_line
 from litellm_plugin.proxy.slots import metadata_slot
+from litellm_plugin.routing import CallType, request_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 HEALTH_PATH: Final = "/permit-router/v1/health"
 _READINESS: Final = "/health/readiness"
-# Every header that LiteLLM takes its key from.
+# Every header that LiteLLM takes its key from, in the order in which it looks.
 _KEY_HEADERS: Final = (
     b"x-litellm-api-key",
     b"authorization",
@@ -74,8 +78,9 @@ class Admission:
 
     def __init__(self, app: ASGIApp, router: Any, runtime: Runtime) -> None:
         self.app = app
-        self._routes = RouteTable(router)
+        self.routes = RouteTable(router)
         self._runtime = runtime
+        self._enforcement = Enforcement(runtime)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one HTTP request or websocket; any other event passes."""
@@ -90,7 +95,7 @@ class Admission:
             return
         route: Route | None = None
         try:
-            route = self._routes.classify(scope)
+            route = self._opened(self.routes.classify(scope))
             state, receive = await self._admit(scope, route, receive)
         except Disconnected:
             return
@@ -113,6 +118,16 @@ class Admission:
         else:
             await self.app(self._scrubbed(scope, None), receive, send)
 
+    def _opened(self, route: Route) -> Route:
+        """The route as the policy block opens it; a path that is open by itself stays what it is."""
+        policy = self._runtime.policy
+        key = (route.method, route.template or "")
+        if policy is None or route.kind is not PathKind.REFUSED or key not in policy.paths:
+            return route
+        if policy.paths[key] is None:
+            return replace(route, kind=PathKind.ADMINISTRATIVE)
+        return replace(route, kind=PathKind.GOVERNED, call_type=CallType.PASS_THROUGH)
+
     async def _admit(
         self, scope: Scope, route: Route, receive: Receive
     ) -> tuple[Permitted | Administrative, Receive]:
@@ -128,6 +143,7 @@ class Admission:
         received_s = self._runtime.clock.monotonic()
         policy = self._policy()
         try:
+            check_path(scope, route.call_type)
             read = body_reader(scope["headers"], route.call_type)
         except RequestDenied as denied:
             raise Refused(denied.verdict) from denied
@@ -146,9 +162,17 @@ class Admission:
             template=route.template,
             received_s=received_s,
             slot=metadata_slot(scope),
+            endpoint=policy.paths[route.method, route.template]
+            if route.call_type is CallType.PASS_THROUGH
+            else None,
             claim=claim,
             dropped_fields=payload.dropped,
         )
+        if state.endpoint is not None:
+            document = read(payload.body)
+            model = document.get("model")
+            group = model if isinstance(model, str) else state.endpoint
+            state.facts = request_facts(route.call_type, group, document)
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
         return state, payload.replay(receive)
@@ -190,7 +214,7 @@ class Admission:
         try:
             _check_headers(scope, permit, policy)
             body = await read_body(receive, policy.permit.max_body_bytes)
-            digest = hashlib.sha256(body).hexdigest()
+            digest = hashlib.sha256(body or request_line(scope)).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
             payload = publish_body(body, policy.body_fields)
             claim = await self._runtime.claim(permit, digest)
@@ -209,7 +233,10 @@ class Admission:
     async def _forward(self, state: Permitted, scope: Scope, receive: Receive, send: Send) -> None:
         answer = Answer(state, send, self._runtime)
         try:
-            await self.app(self._scrubbed(scope, state.permit.request_id), receive, answer)
+            self._enforcement.open(state)
+            await self.app(self._scrubbed(scope, state), receive, answer)
+        except RequestDenied as denied:
+            await answer.deny(denied.verdict)
         except Exception:
             if answer.started:
                 raise
@@ -221,10 +248,13 @@ class Admission:
                 )
             )
         finally:
+            if answer.completed:
+                self._runtime.passed(state, answer.status)
             self._runtime.close(state, answered=answer.completed, used=answer.is_use)
 
-    def _scrubbed(self, scope: Scope, request_id: str | None) -> Scope:
+    def _scrubbed(self, scope: Scope, state: Permitted | None) -> Scope:
         """The scope as LiteLLM may see it: without permit, control headers and, for a governed path, query."""
+        request_id = state.permit.request_id if state is not None else None
         policy = self._runtime.policy
         permit_header = policy.permit.header.encode() if policy else b"x-llm-permit"
         headers = [
@@ -235,6 +265,9 @@ class Admission:
         if request_id is None:
             return {**scope, "headers": headers}
         headers.append((_TRACE_HEADER, request_id.encode()))
+        if state is not None and state.endpoint is not None:
+            # The query is a part of the provider's own interface; which endpoint is called stands in the path.
+            return {**scope, "headers": _with_one_key(headers)}
         # A query may name another model (`?model=`) and no permit binds it.
         return {**scope, "headers": headers, "query_string": b""}
 
@@ -277,6 +310,14 @@ def _is_health(scope: Scope) -> bool:
 
 def _may_pass(name: bytes) -> bool:
     return not name.startswith(b"x-litellm-") or name in _LITELLM_HEADERS
+
+
+def _with_one_key(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Keeps of all keys the one that LiteLLM takes as its own: another could become the provider's on its way."""
+    keys = [line for line in headers if line[0].lower() in _KEY_HEADERS]
+    own = min(keys, key=lambda line: _KEY_HEADERS.index(line[0].lower()), default=None)
+    others = [line for line in headers if line[0].lower() not in _KEY_HEADERS]
+    return others if own is None else [*others, own]
 
 
 def _permit_text(scope: Scope, header: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.slots import Slot
+    from litellm_plugin.proxy.stored import StoredId
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
     from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
@@ -61,6 +62,9 @@ class Permitted:
         method, template: The route that the app's own router matches.
         received_s: Monotonic seconds.
         slot: The field in which LiteLLM keeps its own metadata of this request.
+        stored: The stored response that the request names.
+        pinned: The deployment ids that alone may serve the request; None when the plan alone says.
+        endpoint: The endpoint that a pass-through stands for.
         claim: The use of a single-use permit that this request holds.
         timings_ms: How long each stage of this plugin took.
         statistics_age_ms: How old the statistics were that the decision read.
@@ -84,6 +88,9 @@ class Permitted:
     template: str
     received_s: float
     slot: Slot = "metadata"
+    stored: StoredId | None = None
+    pinned: frozenset[str] | None = None
+    endpoint: str | None = None
     claim: Claim | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     statistics_age_ms: float | None = None

@@ -164,12 +164,21 @@ def published(
         call_type: Which schema the body follows.
         extra: Fields that the operator opened.
     """
+    if call_type is CallType.PASS_THROUGH:
+        return _in_provider_schema(document)
     refused = REFUSED_FIELDS.get(call_type, ())
     allowed = PUBLISHED[call_type] | {"metadata", *refused} | (extra - CONTROL_FIELDS)
     kept = {name: value for name, value in document.items() if name.removesuffix("[]") in allowed}
     dropped = tuple(sorted(document.keys() - kept.keys()))
     bypass = _cache_bypass(document.get("cache"))
     return ({**kept, "cache": bypass} if bypass else kept), dropped
+
+
+def _in_provider_schema(document: Mapping[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
+    """A pass-through's body is the provider's own, whose schema nobody knows here: LiteLLM's controls go."""
+    steering = CONTROL_FIELDS - {"metadata"}
+    kept = {name: value for name, value in document.items() if name not in steering}
+    return kept, tuple(sorted(document.keys() - kept.keys()))
 
 
 def scrub(

@@ -14,6 +14,7 @@ from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.answer import HEADER_NAMES
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.opened import OpenedPaths
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
@@ -64,7 +65,8 @@ def _build(flags: Flags) -> PermitRouter:
     check_endpoints(policy, declared_endpoints(config))
     install(proxy_server.app, _runtime)
     router = PermitRouter(_runtime)
-    _runtime.load(policy, base=base, presence=lambda: missing_parts(router))
+    opened = OpenedPaths(policy.paths, _admission().routes)
+    _runtime.load(policy, base=base, presence=lambda: [*missing_parts(router), *opened.faults()])
     _runtime.expected_deployments = deployment_ids(config)
     _runtime.known_endpoints = frozenset(declared_endpoints(config))
     _runtime.start()
@@ -99,6 +101,13 @@ def missing_parts(router: PermitRouter) -> list[str]:
     if outer is None or not isinstance(outer.app, Admission):
         missing.append("admission is not in the app's middleware stack")
     return missing
+
+
+def _admission() -> Admission:
+    outer = _exception_middleware(proxy_server.app)
+    if outer is None or not isinstance(outer.app, Admission):
+        raise ConfigurationError("admission is not in the app's middleware stack")
+    return outer.app
 
 
 def _exception_middleware(app: Any) -> Any | None:

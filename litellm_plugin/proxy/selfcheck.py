@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
+from litellm_plugin.proxy.opened import forbidden
 
 if TYPE_CHECKING:
     from litellm_plugin.settings import PolicySnapshot
@@ -41,7 +42,13 @@ def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> No
     Raises:
         ConfigurationError: Names each setting, what it would open and what to write instead.
     """
-    findings = [*_opened(policy), *_general(config), *_router(config), *_deployments(config, policy)]
+    findings = [
+        *_opened(policy),
+        *forbidden(policy.paths, config),
+        *_general(config),
+        *_router(config),
+        *_deployments(config, policy),
+    ]
     if findings:
         raise ConfigurationError("\n".join(findings))
 

@@ -27,6 +27,8 @@ class CallType(enum.StrEnum):
     TRANSCRIPTION = "transcription"
     RERANK = "rerank"
     MODERATION = "moderation"
+    STORED_RESPONSE = "stored_response"
+    PASS_THROUGH = "pass_through"  # noqa: S105 - no password
 
     @property
     def generates_text(self) -> bool:
