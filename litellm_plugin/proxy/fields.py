@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.bodies import REFUSED_FIELDS
 from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.routing.facts import CallType
@@ -175,7 +176,15 @@ def published(
 
 
 def _in_provider_schema(document: Mapping[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
-    """A pass-through's body is the provider's own, whose schema nobody knows here: LiteLLM's controls go."""
+    """A pass-through's body is the provider's own, whose schema nobody knows here: LiteLLM's controls go.
+
+    Raises:
+        RequestDenied: It asks for work that goes on without a request.
+    """
+    if document.get("background"):
+        raise RequestDenied(
+            Verdict(Reason.BODY_INVALID, "The field 'background' asks for work outside this request.")
+        )
     steering = CONTROL_FIELDS - {"metadata"}
     kept = {name: value for name, value in document.items() if name not in steering}
     return kept, tuple(sorted(document.keys() - kept.keys()))

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 # RFC 3986 §3.3 without percent-encoding: LiteLLM decodes what is left of a pass-through's path once more.
 _PLAIN_PATH: Final = re.compile(r"(/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+/?")
+# Work that goes on without a request, or content that stays, in the published APIs of OpenAI, Anthropic and Gemini.
+_LATER: Final = re.compile(
+    r"(?:[/](?:assistants|batches|batchPredictionJobs|cachedContents|containers|conversations|evals|files|fine_tuning"
+    r"|threads|tunedModels|uploads?|vector_stores)(?=/|$))|:(?:async[A-Z]|batch[A-Z]|predictLongRunning)"
+)
 _STORED_ID: Final = re.compile(r"/responses/resp_")
 
 
@@ -33,8 +38,8 @@ def check_path(scope: Scope, call_type: CallType) -> None:
     """Refuses a path that a provider, or LiteLLM, may read in another way than it is written.
 
     Raises:
-        RequestDenied: A pass-through's path leaves its base, or a response's id is none of a provider's:
-            LiteLLM answers its own polling ids without asking a hook.
+        RequestDenied: A pass-through's path leaves its base or starts work for later, or a response's id is
+            none of a provider's: LiteLLM answers its own polling ids without asking a hook.
     """
     path = get_route_path(scope)
     if call_type is CallType.STORED_RESPONSE and not _STORED_ID.search(path):
@@ -46,4 +51,11 @@ def check_path(scope: Scope, call_type: CallType) -> None:
     if not _PLAIN_PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
         raise RequestDenied(
             Verdict(Reason.PATH_NOT_PERMITTED, "A path of plain segments is expected on a pass-through.")
+        )
+    if _LATER.search(path):
+        raise RequestDenied(
+            Verdict(
+                Reason.PATH_NOT_PERMITTED,
+                "Work that runs without a request, and content that stays at a provider, pass with no permit.",
+            )
         )
