@@ -172,6 +172,26 @@ class TestPassThrough:
         assert plain.through("/unlisted", ["us-a"]).status_code == 200
         assert plain.calls() == {"eu-b": 1}
 
+    @pytest.mark.parametrize(
+        "path", ["/openai/v1/batches", "/openai/v1/threads", "/anthropic/v1/messages/batches"]
+    )
+    def test_work_for_later_does_not_pass(self, opened, path):
+        answer = opened.through(path, ["us-a", "claude-eu"])
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "path_not_permitted")
+        assert opened.calls() == {}
+
+    def test_work_in_the_background_does_not_pass(self, opened):
+        answer = opened.through("/openai/v1/chat/completions", ["us-a"], background=True)
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "body_invalid")
+        assert opened.calls() == {}
+
+    def test_without_the_plugin_work_for_later_arrives(self, plain):
+        plain.through("/openai/v1/threads", ["us-b"])
+
+        assert plain.calls() == {"us-a": 1}
+
     def test_another_method_is_refused(self, opened):
         answer = opened.bodiless("DELETE", "/openai/v1/files/file-1", ["us-a"])
 

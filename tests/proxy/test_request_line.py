@@ -27,7 +27,7 @@ def test_the_line_says_method_path_and_query(scope, line):
         "/openai/v1/chat/completions",
         "/search",
         "/gemini/v1beta/models/gemini-2:generateContent",
-        "/openai/v1/files/",
+        "/openai/v1/models/",
     ],
 )
 def test_a_plain_path_passes(path):
@@ -58,6 +58,26 @@ def test_an_id_of_litellms_own_is_refused(path):
     with pytest.raises(RequestDenied) as denied:
         check_path(http_scope("GET", path), CallType.STORED_RESPONSE)
     assert denied.value.verdict.reason is Reason.BODY_INVALID
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/openai/v1/batches",
+        "/openai/v1/files/file-1/content",
+        "/openai/v1/fine_tuning/jobs",
+        "/openai/v1/threads/t/runs",
+        "/openai/v1/vector_stores/",
+        "/anthropic/v1/messages/batches",
+        "/gemini/upload/v1beta/files",
+        "/gemini/v1beta/models/gemini-2:batchGenerateContent",
+        "/gemini/v1beta/models/gemini-2:asyncBatchEmbedContent",
+    ],
+)
+def test_work_for_later_is_refused_on_a_pass_through(path):
+    with pytest.raises(RequestDenied) as denied:
+        check_path(http_scope("POST", path), CallType.PASS_THROUGH)
+    assert denied.value.verdict.reason is Reason.PATH_NOT_PERMITTED
 
 
 def test_other_calls_have_no_say_in_their_path():
