@@ -658,3 +658,43 @@ class TestEgress:
 
     def test_without_the_key_nothing_is_cleared(self, tmp_path):
         assert load_policy(BLOCK, Flags(), base=tmp_path).egress == {}
+
+
+class TestPaths:
+    ADMINISTRATIVE: ClassVar = {"method": "GET", "path": "/spend/logs", "kind": "administrative"}
+    THROUGH: ClassVar = {"method": "POST", "path": "/openai/{endpoint}", "endpoint": "azure-eu-gpt4o"}
+
+    def test_both_kinds_are_read(self, tmp_path):
+        snapshot = load({**BLOCK, "paths": [self.ADMINISTRATIVE, self.THROUGH]}, tmp_path)
+        assert dict(snapshot.paths) == {
+            ("GET", "/spend/logs"): None,
+            ("POST", "/openai/{endpoint}"): "azure-eu-gpt4o",
+        }
+
+    def test_nothing_is_opened_without_it(self, tmp_path):
+        assert not load(BLOCK, tmp_path).paths
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            pytest.param({"kind": None}, "either `kind: administrative` or `endpoint`", id="neither"),
+            pytest.param({"endpoint": "x"}, "either `kind: administrative` or `endpoint`", id="both"),
+            pytest.param({"kind": "governed"}, "paths.0.kind", id="another-kind"),
+            pytest.param({"method": "get"}, "paths.0.method", id="small-letters"),
+            pytest.param({"method": "WEBSOCKET"}, "paths.0.method", id="websocket"),
+            pytest.param({"path": "spend/logs"}, "paths.0.path", id="relative"),
+            pytest.param({"path": "/spend/logs?a=b"}, "paths.0.path", id="query"),
+            pytest.param({"endpiont": "x"}, "did you mean 'endpoint'?", id="misspelt"),
+        ],
+    )
+    def test_another_form_is_refused(self, tmp_path, change, said):
+        assert said in refusal({**BLOCK, "paths": [{**self.ADMINISTRATIVE, **change}]}, tmp_path)
+
+    def test_a_path_is_opened_once(self, tmp_path):
+        entries = [self.THROUGH, {**self.THROUGH, "endpoint": "other"}]
+        assert "is listed twice" in refusal({**BLOCK, "paths": entries}, tmp_path)
+
+    def test_a_pass_through_stands_for_a_known_endpoint(self, tmp_path):
+        block = {**BLOCK, "paths": [{**self.THROUGH, "endpoint": "azure-eu-gpt4"}]}
+        with pytest.raises(ConfigurationError, match="did you mean 'azure-eu-gpt4o'"):
+            check_endpoints(load(block, tmp_path), ["azure-eu-gpt4o"])

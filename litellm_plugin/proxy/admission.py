@@ -6,6 +6,7 @@ It wraps what LiteLLM's ExceptionMiddleware wraps, so that CORS and root paths w
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +15,15 @@ from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, ch
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
+from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
 from litellm_plugin.proxy.meaning import body_reader
 from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
 from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
+from litellm_plugin.proxy.request_line import check_path, request_line
 from litellm_plugin.proxy.slots import metadata_slot
 from litellm_plugin.proxy.websocket import Socket, socket_query
+from litellm_plugin.routing import CallType, request_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.runtime import Runtime
-    from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
 
 # Every header that LiteLLM takes its key from.
@@ -72,8 +75,9 @@ class Admission:
 
     def __init__(self, app: ASGIApp, router: Any, runtime: Runtime) -> None:
         self.app = app
-        self._routes = RouteTable(router)
+        self.routes = RouteTable(router)
         self._runtime = runtime
+        self._enforcement = Enforcement(runtime)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one HTTP request or websocket; any other event passes."""
@@ -88,7 +92,7 @@ class Admission:
             return
         route: Route | None = None
         try:
-            route = self._routes.classify(scope)
+            route = self._opened(self.routes.classify(scope))
             state, receive = await self._admit(scope, route, receive)
         except Disconnected:
             return
@@ -110,6 +114,16 @@ class Admission:
             await send_health(send, self._runtime)
         else:
             await self.app(self._scrubbed(scope, None), receive, send)
+
+    def _opened(self, route: Route) -> Route:
+        """The route as the policy block opens it; a path that is open by itself stays what it is."""
+        policy = self._runtime.policy
+        key = (route.method, route.template or "")
+        if policy is None or route.kind is not PathKind.REFUSED or key not in policy.paths:
+            return route
+        if policy.paths[key] is None:
+            return replace(route, kind=PathKind.ADMINISTRATIVE)
+        return replace(route, kind=PathKind.GOVERNED, call_type=CallType.PASS_THROUGH)
 
     async def _admit(
         self, scope: Scope, route: Route, receive: Receive
@@ -142,10 +156,17 @@ class Admission:
             template=route.template,
             received_s=received_s,
             slot=metadata_slot(scope),
+            endpoint=policy.paths[route.method, route.template]
+            if route.call_type is CallType.PASS_THROUGH
+            else None,
             claim=claim,
             held=self._runtime.egress.held(permit.data_classification),
             dropped_fields=payload.dropped if payload else (),
         )
+        if state.endpoint is not None and payload is not None:
+            model = payload.document.get("model")
+            group = model if isinstance(model, str) else state.endpoint
+            state.facts = request_facts(route.call_type, group, payload.document)
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
         return state, payload.replay(receive) if payload else receive
@@ -191,7 +212,7 @@ class Admission:
                     check_body(permit, "", required=policy.permit.binding == "body")
                 return None, None
             body = await read_body(receive, policy.permit.max_body_bytes)
-            digest = hashlib.sha256(body).hexdigest()
+            digest = hashlib.sha256(body or request_line(scope)).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
             payload = publish_body(body, policy.body_fields)
             claim = await self._runtime.claim(permit, digest)
@@ -211,11 +232,14 @@ class Admission:
         if scope["type"] == "websocket":
             query = socket_query(scope, state.call_type)
             socket = Socket(state, query, receive, send, self._runtime)
-            await socket.run(self.app, self._scrubbed(scope, state.permit.request_id))
+            await socket.run(self.app, self._scrubbed(scope, state))
             return
         answer = Answer(state, send, self._runtime)
         try:
-            await self.app(self._scrubbed(scope, state.permit.request_id), receive, answer)
+            self._enforcement.open(state)
+            await self.app(self._scrubbed(scope, state), receive, answer)
+        except RequestDenied as denied:
+            await answer.deny(denied.verdict)
         except Exception:
             if answer.started:
                 raise
@@ -227,10 +251,13 @@ class Admission:
                 )
             )
         finally:
+            if answer.completed:
+                self._runtime.passed(state, answer.status)
             self._runtime.close(state, answered=answer.completed, used=answer.is_use)
 
-    def _scrubbed(self, scope: Scope, request_id: str | None) -> Scope:
+    def _scrubbed(self, scope: Scope, state: Permitted | None) -> Scope:
         """The scope as LiteLLM may see it: without permit, control headers and, for a governed path, query."""
+        request_id = state.permit.request_id if state is not None else None
         policy = self._runtime.policy
         permit_header = policy.permit.header.encode() if policy else b"x-llm-permit"
         headers = [
@@ -241,6 +268,9 @@ class Admission:
         if request_id is None:
             return {**scope, "headers": headers}
         headers.append((_TRACE_HEADER, request_id.encode()))
+        if state is not None and state.endpoint is not None:
+            # The query is a part of the provider's own interface; which endpoint is called stands in the path.
+            return {**scope, "headers": _with_one_key(headers)}
         # A query may name another model (`?model=`) and no permit binds it.
         return {**scope, "headers": headers, "query_string": b""}
 
@@ -279,6 +309,7 @@ def _publisher(scope: Scope, call_type: CallType) -> Callable[[bytes, frozenset[
         if scope["type"] == "websocket":
             socket_query(scope, call_type)
             return None
+        check_path(scope, call_type)
         return partial(publish, body_reader(scope["headers"], call_type), call_type)
     except RequestDenied as denied:
         raise Refused(denied.verdict) from denied
@@ -286,6 +317,14 @@ def _publisher(scope: Scope, call_type: CallType) -> Callable[[bytes, frozenset[
 
 def _may_pass(name: bytes) -> bool:
     return not name.startswith(b"x-litellm-") or name in _LITELLM_HEADERS
+
+
+def _with_one_key(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Keeps of all keys the one that LiteLLM takes as its own: another could become the provider's on its way."""
+    keys = [line for line in headers if line[0].lower() in _KEY_HEADERS]
+    own = min(keys, key=lambda line: _KEY_HEADERS.index(line[0].lower()), default=None)
+    others = [line for line in headers if line[0].lower() not in _KEY_HEADERS]
+    return others if own is None else [*others, own]
 
 
 def _permit_text(scope: Scope, header: str) -> str:

@@ -37,6 +37,7 @@ class Answer:
 
     Attributes:
         started: Whether the status line went out.
+        status: What LiteLLM answered, also where a verdict takes its place; None until then.
         completed: Whether the last byte went out.
         is_use: Whether the client got what a permit is used up by: an answer, or the provider's word that the
             request itself is wrong. What official clients send again by themselves is none.
@@ -51,12 +52,14 @@ class Answer:
         self.started = False
         self.completed = False
         self.is_use = False
+        self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         """Sends one message of LiteLLM's answer, or the verdict in its place."""
         if self._is_replaced:
             return
         if message["type"] == "http.response.start":
+            self.status = message["status"]
             self._end_unreported(message["status"])
             if message["status"] >= _FIRST_ERROR_STATUS and self._state.verdict is not None:
                 await self.deny(self._state.verdict)

@@ -12,7 +12,7 @@ from litellm_plugin.routing.facts import CallType
 # Work that goes on without a request, or context that lives at an endpoint this permit may not name.
 REFUSED_FIELDS: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
     {
-        CallType.RESPONSES: ("background", "previous_response_id", "conversation", "prompt"),
+        CallType.RESPONSES: ("background", "conversation", "prompt"),
         CallType.MESSAGES: ("container", "inference_geo"),
         CallType.GENERATE_CONTENT: ("cachedContent", "cached_content"),
     }

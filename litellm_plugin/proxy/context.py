@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.slots import Slot
+    from litellm_plugin.proxy.stored import StoredId
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
     from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
@@ -63,6 +64,9 @@ class Permitted:
         method, template: The route that the app's own router matches.
         received_s: Monotonic seconds.
         slot: The field in which LiteLLM keeps its own metadata of this request.
+        stored: The stored response that the request names.
+        pinned: The deployment ids that alone may serve the request; None when the plan alone says.
+        endpoint: The endpoint that a pass-through stands for.
         claim: The use of a single-use permit that this request holds.
         held: The names of egresses that may not receive this request.
         timings_ms: How long each stage of this plugin took.
@@ -90,6 +94,9 @@ class Permitted:
     template: str
     received_s: float
     slot: Slot = "metadata"
+    stored: StoredId | None = None
+    pinned: frozenset[str] | None = None
+    endpoint: str | None = None
     claim: Claim | None = None
     held: frozenset[str] = frozenset()
     timings_ms: dict[str, float] = field(default_factory=dict)

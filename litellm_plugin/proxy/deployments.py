@@ -77,6 +77,12 @@ class Deployments:
         entry = found.model_dump(exclude_none=True) if found is not None else None
         return None if entry is None or entry["model_info"].get("original_model_id") else entry
 
+    def of_endpoint(self, endpoint: str) -> tuple[Candidate, ...]:
+        """All deployments of this endpoint name."""
+        router = self.router()
+        entries = router.get_model_list() or [] if router is not None else []
+        return tuple(self._candidate(entry) for entry in entries if endpoint_name(entry) == endpoint)
+
     def endpoint_names(self) -> frozenset[str] | None:
         """The endpoint names of all deployments; None until LiteLLM's configuration was loaded."""
         router = self.router()
@@ -117,6 +123,12 @@ def endpoint_name(entry: Mapping[str, Any]) -> str:
     """The name that a permit authorizes: `model_info.endpoint`, else the deployment's id."""
     info = entry.get("model_info") or {}
     return str(info.get("endpoint") or info.get("id") or "")
+
+
+def provider_name(entry: Mapping[str, Any]) -> str:
+    """LiteLLM's name of the provider that a configured deployment calls."""
+    params: Mapping[str, Any] = entry.get("litellm_params") or {}
+    return _provider(str(params.get("model") or ""), _text(params.get("custom_llm_provider")))[1]
 
 
 def candidate(entry: Mapping[str, Any]) -> Candidate:

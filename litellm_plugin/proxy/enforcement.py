@@ -16,10 +16,11 @@ from litellm_plugin.permit import check_model, check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.denial import verdict_of
-from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch
+from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
 from litellm_plugin.proxy.egress import not_cleared
 from litellm_plugin.proxy.fields import scrub
-from litellm_plugin.routing import decide, request_facts
+from litellm_plugin.proxy.stored import read_stored_id
+from litellm_plugin.routing import CallType, decide, request_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
@@ -62,7 +63,12 @@ class Enforcement:
         state = self.permitted()
         if state.policy.permit.tenant_is_team:
             _holds(lambda: check_tenant(state.permit, team))
-        refused = refusal(data, state.call_type)
+        if state.call_type is CallType.PASS_THROUGH:
+            self._pass_through(state)
+            return
+        # A call that names a stored response by its id has no body.
+        has_body = state.call_type is not CallType.STORED_RESPONSE
+        refused = refusal(data, state.call_type) if has_body else None
         if refused is not None:
             raise RequestDenied(refused)
         dropped = scrub(data, state.call_type, state.slot, state.policy.body_fields)
@@ -71,7 +77,7 @@ class Enforcement:
         self._runtime.holding.check_guardrails(data)
         state.call_id = _text(data.get("litellm_call_id"))
         state.team = team
-        group = str(data.get("model") or "")
+        group = self._pin(state, data) or str(data.get("model") or "")
         state.facts = request_facts(state.call_type, group, state.opening or data)
         state.opening = None
         data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
@@ -79,6 +85,18 @@ class Enforcement:
         # What went to a socket's first endpoint cannot be said again to a second one.
         data["num_retries"] = 0 if state.is_socket else attempts - 1
         _tell_loggers(data, state)
+
+    def open(self, state: Permitted) -> None:
+        """Decides on a pass-through before LiteLLM sees it: not every one of them asks a hook.
+
+        Raises:
+            RequestDenied: The endpoint that the path stands for is not authorized, or not eligible.
+        """
+        if state.endpoint is None:
+            return
+        candidates = self._runtime.deployments.of_endpoint(state.endpoint)
+        state.pinned = frozenset(each.deployment_id for each in candidates)
+        self._plan(state, _facts(state).model_group, candidates)
 
     def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:
         """Gives the id of the one deployment that the next attempt calls.
@@ -116,6 +134,7 @@ class Enforcement:
         state = self.permitted()
         wanted_id = deployment_id(call)
         ongoing = state.open_attempt(wanted_id)
+        _holds_pin(state, wanted_id, call)
         entry = self._runtime.deployments.configured(wanted_id)
         if entry is None:
             raise RequestDenied(
@@ -133,6 +152,11 @@ class Enforcement:
                 )
             )
         if ongoing is None:
+            if state.endpoint is not None and state.policy.permit.tenant_is_team and not state.attempts:
+                # The pre-call hook, which knows the key's team, was not asked.
+                raise RequestDenied(
+                    Verdict(Reason.NOT_AUTHORIZED, "The tenant cannot be held against the team on this path.")
+                )
             self._may_go_on(state)
             self._begin(state, *self._admitted(state, wanted_id))
         state.verdict = None
@@ -186,6 +210,45 @@ class Enforcement:
             )
         )
 
+    def _pin(self, state: Permitted, data: Mapping[str, Any]) -> str | None:
+        """Pins a request that names a stored response to the one deployment that holds it.
+
+        Gives the model group of a call that names no group itself.
+
+        Raises:
+            RequestDenied: The id is not LiteLLM's, names no configured deployment or another provider than
+                that deployment has; or the group asked for does not hold the deployment.
+        """
+        is_stored_call = state.call_type is CallType.STORED_RESPONSE
+        text = data.get("response_id" if is_stored_call else "previous_response_id")
+        if not is_stored_call and (state.call_type is not CallType.RESPONSES or not text):
+            return None
+        stored = read_stored_id(text)
+        entry = self._runtime.deployments.configured(stored.deployment_id) if stored else None
+        if stored is None or entry is None or provider_name(entry) != stored.provider:
+            raise RequestDenied(
+                Verdict(Reason.BODY_INVALID, "The id is not of a response that this proxy gave out.")
+            )
+        state.stored, state.pinned = stored, frozenset({stored.deployment_id})
+        if is_stored_call:
+            return str(entry.get("model_name") or stored.deployment_id)
+        group = self._runtime.deployments.of_group(str(data.get("model") or ""))
+        if group and stored.deployment_id not in {each.deployment_id for each in group}:
+            raise RequestDenied(
+                Verdict(Reason.BODY_INVALID, "The response to continue was made by another model group.")
+            )
+        return None
+
+    def _pass_through(self, state: Permitted) -> None:
+        """Begins the one attempt of a pass-through that LiteLLM is about to send."""
+        if state.attempts:
+            return
+        self._may_go_on(state)
+        routed = next(iter(state.groups.values()), None)
+        if routed is None or not routed.decision.plan:
+            raise RequestDenied(Verdict(Reason.NOT_AUTHORIZED, "The endpoint is not in the authorized set."))
+        self._begin(state, routed, routed.decision.plan[0])
+
     def _may_go_on(self, state: Permitted) -> None:
         if state.response_started:
             raise RequestDenied(
@@ -197,7 +260,10 @@ class Enforcement:
 
     def _attempts(self, state: Permitted, group: str) -> int:
         """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
-        candidates = self._runtime.deployments.of_group(group, state.team)
+        if state.call_type is CallType.STORED_RESPONSE and state.stored is not None:
+            candidates = self._runtime.deployments.single(state.stored.deployment_id)
+        else:
+            candidates = self._runtime.deployments.of_group(group, state.team)
         if not candidates:
             return state.policy.routing.attempts
         return len(self._plan(state, group, candidates).decision.plan)
@@ -207,11 +273,12 @@ class Enforcement:
         _holds(lambda: check_model(state.permit, group))
         started_s = self._runtime.clock.monotonic()
         statistics = self._runtime.store.snapshot()
+        routing = state.policy.routing
         decision = decide(
-            state.policy.routing,
+            replace(routing, attempts=1) if state.endpoint is not None else routing,
             replace(_facts(state), model_group=group),
             state.scope,
-            candidates,
+            [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned],
             statistics=statistics,
             seed=_seed(state.permit.request_id),
             tried=state.tried,
@@ -269,6 +336,26 @@ def _holds(check: Callable[[], None]) -> None:
         check()
     except PermitRejected as rejected:
         raise RequestDenied(verdict_of(rejected)) from rejected
+
+
+def _holds_pin(state: Permitted, wanted_id: str, call: Mapping[str, Any]) -> None:
+    """Holds a call against the stored response that its request names.
+
+    Raises:
+        RequestDenied: It would go to another deployment, or names another response.
+    """
+    if state.pinned is not None and wanted_id not in state.pinned:
+        raise RequestDenied(
+            Verdict(Reason.NOT_AUTHORIZED, "Only the endpoint that the request names may serve it.")
+        )
+    named = call.get("response_id") or call.get("previous_response_id")
+    if not named or state.call_type not in {CallType.RESPONSES, CallType.STORED_RESPONSE}:
+        return
+    own = state.stored
+    if own is None or (named != own.provider_id and read_stored_id(named) != own):
+        raise RequestDenied(
+            Verdict(Reason.DESTINATION_MISMATCH, "The call names a stored response that was not checked.")
+        )
 
 
 def _known(state: Permitted, group: str, available: set[str]) -> RoutedGroup | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.bodies import REFUSED_FIELDS
 from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.routing.facts import CallType
@@ -169,12 +170,29 @@ def published(
         call_type: Which schema the body follows.
         extra: Fields that the operator opened.
     """
+    if call_type is CallType.PASS_THROUGH:
+        return _in_provider_schema(document)
     refused = REFUSED_FIELDS.get(call_type, ())
     allowed = PUBLISHED[call_type] | {"metadata", *refused} | (extra - CONTROL_FIELDS)
     kept = {name: value for name, value in document.items() if name.removesuffix("[]") in allowed}
     dropped = tuple(sorted(document.keys() - kept.keys()))
     bypass = _cache_bypass(document.get("cache"))
     return ({**kept, "cache": bypass} if bypass else kept), dropped
+
+
+def _in_provider_schema(document: Mapping[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
+    """A pass-through's body is the provider's own, whose schema nobody knows here: LiteLLM's controls go.
+
+    Raises:
+        RequestDenied: It asks for work that goes on without a request.
+    """
+    if document.get("background"):
+        raise RequestDenied(
+            Verdict(Reason.BODY_INVALID, "The field 'background' asks for work outside this request.")
+        )
+    steering = CONTROL_FIELDS - {"metadata"}
+    kept = {name: value for name, value in document.items() if name not in steering}
+    return kept, tuple(sorted(document.keys() - kept.keys()))
 
 
 def scrub(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Calls that carry files; the others are JSON.
 _FORMS: Final = frozenset({CallType.IMAGE_EDIT, CallType.TRANSCRIPTION})
+# Calls that say all in their path.
+_BODILESS: Final = frozenset({CallType.STORED_RESPONSE})
 
 
 def body_reader(
@@ -39,6 +41,8 @@ def body_reader(
     if any(value.strip().lower() != b"identity" for name, value in lines if name == b"content-encoding"):
         raise _invalid("A body without content encoding is expected.")
     declared = [value for name, value in lines if name == b"content-type"]
+    if call_type in _BODILESS or (call_type is CallType.PASS_THROUGH and not declared):
+        return _read_nothing
     content_type = declared[0] if len(declared) == 1 else b""
     if is_form(call_type):
         boundary = boundary_of(content_type)
@@ -47,7 +51,7 @@ def body_reader(
         return partial(_read_form, boundary=boundary)
     if not _is_json(content_type):
         raise _invalid("The content type application/json is expected.")
-    return _read_json
+    return _read_json_or_nothing if call_type is CallType.PASS_THROUGH else _read_json
 
 
 def is_form(call_type: CallType) -> bool:
@@ -70,6 +74,16 @@ def _read_json(body: bytes) -> Mapping[str, object]:
     if not isinstance(document, dict):
         raise _invalid("A JSON object is expected in the body.")
     return document
+
+
+def _read_nothing(body: bytes) -> Mapping[str, object]:
+    if body:
+        raise _invalid("No body is expected, or one whose content type is application/json.")
+    return {}
+
+
+def _read_json_or_nothing(body: bytes) -> Mapping[str, object]:
+    return _read_json(body) if body else {}
 
 
 def _read_form(body: bytes, boundary: bytes) -> Mapping[str, object]:

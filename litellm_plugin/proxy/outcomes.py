@@ -18,6 +18,7 @@ from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
 from litellm_plugin.proxy.enforcement import unserved
+from litellm_plugin.routing import CallType
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Outcomes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         runtime.abandon = self.abandon
+        runtime.passed = self.passed
         self._logged: set[type[Exception]] = set()
 
     @contextlib.contextmanager
@@ -55,18 +57,18 @@ class Outcomes:
         attempt = state.open_attempt(failed_id) if isinstance(state, Permitted) else None
         if not isinstance(state, Permitted) or attempt is None or isinstance(exception, Denial):
             return
-        status = classify(exception)
+        http_status = _http_status(exception)
+        status = _found_nothing(state, http_status) or classify(exception)
         is_final = not status.is_retryable or not state.may_continue
         if status.is_retryable:
             state.end(unserved(state))
             state.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
-        http_status = getattr(exception, "status_code", None)
         self._close(
             state,
             attempt,
             status,
             total_ms=(self._runtime.clock.monotonic() - attempt.started_s) * 1000,
-            http_status=http_status if isinstance(http_status, int) else None,
+            http_status=http_status,
             error_class=type(exception).__name__,
             is_final=is_final,
         )
@@ -83,6 +85,8 @@ class Outcomes:
         cache_hit = bool(kwargs.get("cache_hit") or facts.get("cache_hit"))
         # A provider that reports no usage for a stream is logged as 0 tokens: unknown, not free.
         used = facts if cache_hit or facts.get("prompt_tokens") or facts.get("completion_tokens") else {}
+        if state.call_type is CallType.STORED_RESPONSE:
+            used = {}  # The usage of a stored answer was paid for when it was made.
         self._close(
             state,
             attempt,
@@ -110,6 +114,19 @@ class Outcomes:
         total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
         self._close(state, attempt, status, total_ms=total_ms, error_class=type(exception).__name__)
 
+    def passed(self, state: Permitted, http_status: int | None) -> None:
+        """Closes the attempt of a call whose end LiteLLM reports to no hook, or to some only, by its answer's status."""
+        attempt = state.current
+        if state.call_type not in _UNREPORTED or attempt is None or attempt.status is not None:
+            return
+        if http_status is None:
+            return
+        total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
+        is_success = http_status < 300  # noqa: PLR2004 - RFC 9110 §15.3
+        status = _found_nothing(state, http_status) or _of_status(http_status)
+        status = AttemptStatus.SUCCESS if is_success else status
+        self._close(state, attempt, status, total_ms=total_ms, http_status=http_status)
+
     def abandon(self, state: Permitted) -> None:
         """Closes what is still open of a request whose client went away, or of which LiteLLM never told the end."""
         for attempt in state.attempts:
@@ -129,7 +146,7 @@ class Outcomes:
         **facts: Any,
     ) -> None:
         attempt.status = status
-        if not cache_hit:
+        if not cache_hit and state.call_type not in _UNREPORTED:
             self._runtime.store.record(
                 Measurement(
                     deployment_id=attempt.candidate.deployment_id,
@@ -150,6 +167,8 @@ class Outcomes:
         )
 
 
+# Calls that LiteLLM's loggers hear of in part, and that take no time that says something of the model.
+_UNREPORTED: Final = frozenset({CallType.STORED_RESPONSE, CallType.PASS_THROUGH})
 _STATUS_CLASSES: Final = {
     401: AttemptStatus.PROVIDER_AUTH,
     403: AttemptStatus.PROVIDER_AUTH,
@@ -171,9 +190,26 @@ def classify(exception: BaseException) -> AttemptStatus:
         return AttemptStatus.TIMEOUT
     if isinstance(exception, litellm.APIConnectionError | httpx.TransportError | ConnectionError):
         return AttemptStatus.CONNECTION_ERROR
-    status = getattr(exception, "status_code", None)
-    if not isinstance(status, int):
+    status = _http_status(exception)
+    if status is None:
         return AttemptStatus.SERVER_ERROR
+    return _of_status(status)
+
+
+def _http_status(exception: BaseException) -> int | None:
+    """What the provider answered; a router's pass-through raises httpx's own error."""
+    response = exception.response if isinstance(exception, httpx.HTTPStatusError) else None
+    status = getattr(exception, "status_code", None) if response is None else response.status_code
+    return status if isinstance(status, int) else None
+
+
+def _found_nothing(state: Permitted, http_status: int | None) -> AttemptStatus | None:
+    """A caller's id or path that the provider does not know is no fault of the endpoint."""
+    is_unknown = http_status == 404 and state.call_type in _UNREPORTED  # noqa: PLR2004 - RFC 9110 §15.5.5
+    return AttemptStatus.CLIENT_ERROR if is_unknown else None
+
+
+def _of_status(status: int) -> AttemptStatus:
     if status in _STATUS_CLASSES:
         return _STATUS_CLASSES[status]
     # RFC 9110 §15.4: nobody follows a provider's redirect here, and it is no fault of the caller.

@@ -63,6 +63,12 @@ _GOVERNED_PATHS: Final = {
     CallType.RERANK: ("/rerank", "/v1/rerank", "/v2/rerank"),
     CallType.MODERATION: ("/moderations", "/v1/moderations"),
 }
+_STORED: Final = (
+    "/responses/{response_id}",
+    "/v1/responses/{response_id}",
+    "/openai/v1/responses/{response_id}",
+)
+_STORED_CALLS: Final = (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items"))
 
 _GOVERNED_SOCKETS: Final = {
     CallType.RESPONSES_SOCKET: ("/responses", "/v1/responses"),
@@ -76,8 +82,13 @@ GOVERNED: Final[Mapping[tuple[str, str], CallType]] = MappingProxyType(
         for call_type, paths in table.items()
         for path in paths
     }
+    | {
+        (method, f"{path}{suffix}"): CallType.STORED_RESPONSE
+        for method, suffix in _STORED_CALLS
+        for path in _STORED
+    }
 )
-"""Routes that carry a prompt: a permit is needed, and every layer fires."""
+"""Routes that carry a prompt, or what a prompt left at a provider: a permit is needed."""
 
 ADMINISTRATIVE: Final = frozenset(
     {
@@ -146,6 +157,7 @@ class _Entry:
     methods: frozenset[str] | None
     is_websocket: bool
     is_mount: bool
+    module: str
 
     def serves(self, method: str, path: str) -> bool:
         if not self.is_mount:
@@ -168,6 +180,7 @@ class RouteTable:
         self._router = router
         self._version: tuple[int, ...] = ()
         self._entries: tuple[_Entry, ...] = ()
+        self._handlers: Mapping[tuple[str, str], str] = MappingProxyType({})
         self._cache: OrderedDict[tuple[str, str], Route] = OrderedDict()
         self._read()  # FastAPI builds its models of the routes now, not in a request.
 
@@ -185,14 +198,24 @@ class RouteTable:
         version = tuple(map(id, self._router.routes))
         if version != self._version:
             self._entries = tuple(_entries(self._router.routes))
+            self._handlers = MappingProxyType(
+                {
+                    (method, entry.template): entry.module
+                    for entry in reversed(self._entries)
+                    for method in entry.methods or ("*",)
+                }
+            )
             self._version = version
             self._cache.clear()
 
     def templates(self) -> frozenset[tuple[str, str]]:
         """Every (method, template) of the app."""
-        return frozenset(
-            (method, entry.template) for entry in self._entries for method in entry.methods or ("*",)
-        )
+        return frozenset(self._handlers)
+
+    def handlers(self) -> Mapping[tuple[str, str], str]:
+        """The module of the handler of every (method, template); another object once the routes changed."""
+        self._read()
+        return self._handlers
 
     def _remember(self, key: tuple[str, str], route: Route) -> Route:
         if len(key[1]) > _CACHED_PATH_CHARS:
@@ -243,4 +266,5 @@ def _entries(routes: Iterable[Any]) -> Iterator[_Entry]:
             methods=frozenset(methods) if methods else None,
             is_websocket=isinstance(original, WebSocketRoute),
             is_mount=is_mount,
+            module=str(getattr(getattr(original, "endpoint", None), "__module__", "")),
         )

@@ -28,10 +28,12 @@ class Payload:
 
     Attributes:
         body: The bytes.
+        document: The fields by name; of a form the names alone.
         dropped: The fields that a caller sent and LiteLLM does not get, sorted.
     """
 
     body: bytes
+    document: Mapping[str, object]
     dropped: tuple[str, ...] = ()
 
     def replay(self, receive: Receive) -> Receive:
@@ -88,11 +90,11 @@ def publish(
     document = read(body)
     kept, dropped = published(document, call_type, extra)
     if not dropped:
-        return Payload(body)
+        return Payload(body, document)
     if is_form(call_type):
         raise RequestDenied(
             Verdict(
                 Reason.BODY_INVALID, f"The form field {dropped[0][:80]!r} is not in the published schema."
             )
         )
-    return Payload(json.dumps(kept, separators=(",", ":")).encode(), dropped)
+    return Payload(json.dumps(kept, separators=(",", ":")).encode(), kept, dropped)

@@ -15,6 +15,7 @@ from litellm_plugin.proxy.backstop import Backstop
 from litellm_plugin.proxy.egress import egress_table, listed_callbacks
 from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.opened import OpenedPaths
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.runtime import Runtime
@@ -74,7 +75,8 @@ def _build(flags: Flags) -> PermitRouter:
     _runtime.expected_deployments = deployment_ids(config)
     _runtime.known_endpoints = frozenset(declared_endpoints(config))
     presence = Presence(router, proxy_server.app, routes=bool(_runtime.expected_deployments))
-    _runtime.load(policy, base=base, presence=presence.missing)
+    opened = OpenedPaths(policy.paths, _admission().routes)
+    _runtime.load(policy, base=base, presence=lambda: [*presence.missing(), *opened.faults()])
     _runtime.egress = egress_table(config, policy)
     _runtime.holding = Holding(_runtime.egress, router, listed_callbacks(config))
     _runtime.holding.install()
@@ -103,6 +105,13 @@ def install(app: Any, runtime: Runtime) -> None:
     _expose_headers(app)
     if not runtime.is_inert:
         forbid_redirects()
+
+
+def _admission() -> Admission:
+    outer = exception_middleware(proxy_server.app)
+    if outer is None or not isinstance(outer.app, Admission):
+        raise ConfigurationError("admission is not in the app's middleware stack")
+    return outer.app
 
 
 def _expose_headers(app: Any) -> None:

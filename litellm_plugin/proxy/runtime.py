@@ -79,6 +79,7 @@ class Runtime:
         expected_deployments: The ids of LiteLLM's model list.
         known_endpoints: The endpoint names of LiteLLM's model list; None until it was loaded.
         counters: How many requests ended how.
+        passed: Closes an attempt by its answer's status, where no hook will; the outcomes put themselves here.
         abandon: Closes what is open of a request; the outcomes put themselves here.
         egress: Which places beside the endpoints may receive which classification.
         holding: Keeps callbacks from running that may not.
@@ -96,6 +97,7 @@ class Runtime:
         self.known_endpoints: frozenset[str] | None = None
         self.counters = Counters()
         self.abandon: Callable[[Permitted], None] = _nothing
+        self.passed: Callable[[Permitted, int | None], None] = _nothing
         self.egress = EgressTable()
         self.holding = Holding(self.egress, own=None)
         self._told: list[Fault] = []
@@ -353,7 +355,7 @@ class Runtime:
         )
 
 
-def _nothing(_: Permitted) -> None:
+def _nothing(_: Permitted, __: int | None = None) -> None:
     """Until the hooks are built no attempt can be made, so there is none to close."""
 
 

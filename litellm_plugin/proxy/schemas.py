@@ -81,7 +81,7 @@ _COMPLETION: Final = frozenset(
 )
 # https://platform.openai.com/docs/api-reference/embeddings/create
 _EMBEDDING: Final = frozenset(["dimensions", "encoding_format", "input", "model", "user"])
-# https://platform.openai.com/docs/api-reference/responses/create, without what refers to stored state
+# https://platform.openai.com/docs/api-reference/responses/create, without what refers to work outside the request
 _RESPONSES: Final = frozenset(
     [
         "context_management",
@@ -94,6 +94,7 @@ _RESPONSES: Final = frozenset(
         "model",
         "moderation",
         "parallel_tool_calls",
+        "previous_response_id",
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
@@ -233,6 +234,8 @@ _RERANK: Final = frozenset(
 # https://platform.openai.com/docs/api-reference/moderations/create
 _MODERATION: Final = frozenset(["input", "model"])
 _SOCKET: Final = frozenset(["model"])
+# The id, from the path; LiteLLM sets the other one to nothing.
+_STORED_RESPONSE: Final = frozenset(["model", "response_id"])
 # Not in OpenAI's schema, but understood by LiteLLM for other providers: sampling, and Anthropic's thinking.
 _SAMPLING: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
 _THINKING: Final = frozenset({"thinking"})
@@ -278,5 +281,8 @@ PUBLISHED: Final[Mapping[CallType, frozenset[str]]] = MappingProxyType(
         # Of a socket only the model stands in the request; its frames are read in frames.py.
         CallType.RESPONSES_SOCKET: _SOCKET,
         CallType.REALTIME: _SOCKET,
+        CallType.STORED_RESPONSE: _STORED_RESPONSE,
+        # The provider's own schema, which nobody knows here.
+        CallType.PASS_THROUGH: frozenset(),
     }
 )

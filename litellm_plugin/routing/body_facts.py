@@ -198,6 +198,18 @@ def realtime_facts(_: Body) -> BodyFacts:
     return BodyFacts(characters=0, stream=True)
 
 
+def stored_response_facts(body: Body) -> BodyFacts:  # noqa: ARG001 - the shape of every reader
+    """A call that names a stored response by its id carries nothing else."""
+    return BodyFacts(characters=0)
+
+
+def pass_through_facts(body: Body) -> BodyFacts:
+    """Reads a body in a provider's own schema: its size, for the cost; whether it fits is the provider's to say."""
+    return BodyFacts(
+        characters=json_characters(body), stream=body.get("stream") is True, largest_characters=0
+    )
+
+
 def _facts(body: Body, pieces: Iterable[_Piece], *, limits: tuple[str, ...]) -> BodyFacts:
     seen = tuple(pieces)
     return BodyFacts(
@@ -423,4 +435,6 @@ _READERS: Mapping[CallType, Callable[[Body], BodyFacts]] = {
     CallType.TRANSCRIPTION: media_facts,
     CallType.RESPONSES_SOCKET: responses_socket_facts,
     CallType.REALTIME: realtime_facts,
+    CallType.STORED_RESPONSE: stored_response_facts,
+    CallType.PASS_THROUGH: pass_through_facts,
 }

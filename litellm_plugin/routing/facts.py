@@ -29,6 +29,8 @@ class CallType(enum.StrEnum):
     MODERATION = "moderation"
     RESPONSES_SOCKET = "responses_socket"
     REALTIME = "realtime"
+    STORED_RESPONSE = "stored_response"
+    PASS_THROUGH = "pass_through"  # noqa: S105 - no password
 
     @property
     def generates_text(self) -> bool:

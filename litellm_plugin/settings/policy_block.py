@@ -54,6 +54,23 @@ class ResilienceBlock(StrictModel):
     attempts: int = Field(default=3, ge=1, le=10)
 
 
+class PathBlock(StrictModel):
+    """A path of LiteLLM that is opened beside those that are open by themselves."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str = Field(pattern=r"^/[^\s?#]{0,255}$")
+    kind: Literal["administrative"] | None = None
+    endpoint: Name | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> PathBlock:
+        if (self.kind is None) == (self.endpoint is None):
+            raise ValueError(
+                "either `kind: administrative` or `endpoint`, the endpoint that a pass-through stands for, is expected"
+            )
+        return self
+
+
 class DecisionLogBlock(StrictModel):
     """Where decision records go."""
 
@@ -73,6 +90,7 @@ class PolicyBlock(StrictModel):
     default: StrategyBlock
     resilience: ResilienceBlock = ResilienceBlock()
     decision_log: DecisionLogBlock = DecisionLogBlock()
+    paths: list[PathBlock] = Field(default=[], max_length=256)
     body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []
     egress: dict[EgressName, list[Name]] = {}
 
@@ -92,6 +110,15 @@ class PolicyBlock(StrictModel):
             for classification in classifications:
                 if declared and classification not in declared:
                     raise ValueError(f"{name[:80]!r}: {unknown('classification', classification, declared)}")
+        return value
+
+    @field_validator("paths")
+    @classmethod
+    def _paths_are_distinct(cls, value: list[PathBlock]) -> list[PathBlock]:
+        opened = [(block.method, block.path) for block in value]
+        for method, path in opened:
+            if opened.count((method, path)) > 1:
+                raise ValueError(f"{method} {path[:80]!r} is listed twice")
         return value
 
     @field_validator("rules")

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import yaml
@@ -45,6 +46,8 @@ class PolicySnapshot:
         requirements: Attributes each classification demands.
         routing: Rules, strategies and the number of attempts.
         decision_log: Where records go.
+        paths: The opened paths by method and template: the endpoint that a pass-through stands for; None where
+            LiteLLM's own authentication is all that is asked.
         body_fields: Body fields that pass in addition to the published schemas.
         egress: The classifications that each place beside the endpoints may receive, by its name.
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
@@ -56,6 +59,7 @@ class PolicySnapshot:
     requirements: Mapping[str, frozenset[str]]
     routing: RoutingPolicy
     decision_log: DecisionLogBlock
+    paths: Mapping[tuple[str, str], str | None]
     body_fields: frozenset[str]
     egress: Mapping[str, frozenset[str]]
     config_hash: str
@@ -101,14 +105,17 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
 
 
 def check_endpoints(snapshot: PolicySnapshot, known: Sequence[str]) -> None:
-    """Makes sure that static strategies name endpoints that LiteLLM's configuration has.
+    """Makes sure that static strategies and opened paths name endpoints that LiteLLM's configuration has.
 
     Raises:
-        ConfigurationError: Names the rule, the endpoint and the nearest known one.
+        ConfigurationError: Names the rule or path, the endpoint and the nearest known one.
     """
     for rule, endpoint in snapshot.static_endpoints():
         if endpoint not in known:
             raise ConfigurationError(f"{BLOCK}: rule {rule!r}: {unknown('endpoint', endpoint, known)}")
+    for (method, path), opened in snapshot.paths.items():
+        if opened is not None and opened not in known:
+            raise ConfigurationError(f"{BLOCK}.paths: {method} {path}: {unknown('endpoint', opened, known)}")
 
 
 def _read_policy_file(path: Path) -> object:
@@ -141,6 +148,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         requirements={name: frozenset(entry.require) for name, entry in block.classifications.items()},
         routing=RoutingPolicy(rules=_rules(block), attempts=block.resilience.attempts),
         decision_log=block.decision_log,
+        paths=MappingProxyType({(each.method, each.path): each.endpoint for each in block.paths}),
         body_fields=frozenset(block.body_fields),
         egress={name: frozenset(cleared) for name, cleared in block.egress.items()},
         config_hash=_hash(block),

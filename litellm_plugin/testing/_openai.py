@@ -104,6 +104,23 @@ def response(reply: Reply) -> dict[str, Any]:
     }
 
 
+def cancelled(reply: Reply, response_id: str) -> dict[str, Any]:
+    """Return a response whose work in the background was ended."""
+    return {**_response(reply, "cancelled"), "id": response_id, "background": True}
+
+
+def deleted(response_id: str) -> dict[str, Any]:
+    """Return the confirmation that a response is gone."""
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+def input_items() -> dict[str, Any]:
+    """Return a response's list of input items: one message."""
+    part = {"type": "input_text", "text": "what was asked"}
+    item = {"type": "message", "id": "msg_1", "status": "completed", "role": "user", "content": [part]}
+    return {"object": "list", "data": [item], "first_id": "msg_1", "last_id": "msg_1", "has_more": False}
+
+
 def response_stream(reply: Reply) -> Iterator[bytes]:
     """Yield the events of a streamed response, numbered from 0."""
     yield from map(named_event, response_events(reply))

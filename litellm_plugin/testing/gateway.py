@@ -176,7 +176,7 @@ class ReferenceGateway:
             await refusal(scope, receive, send)
             return
         body = await request.body()
-        permit = self._authorize(rule, classification, body)
+        permit = self._authorize(rule, classification, body or _request_line(scope))
         try:
             upstream = await self._forward(request, body, permit)
         except httpx.TransportError:
@@ -185,7 +185,7 @@ class ReferenceGateway:
         async with contextlib.aclosing(upstream):
             await _passed_on(upstream, scope)(scope, receive, send)
 
-    def _authorize(self, rule: GatewayRule, classification: str, body: bytes) -> str:
+    def _authorize(self, rule: GatewayRule, classification: str, bound: bytes) -> str:
         record = AuditRecord(
             request_id=str(uuid.uuid4()),
             jti=str(uuid.uuid4()),
@@ -198,7 +198,7 @@ class ReferenceGateway:
         self._audit.append(record)
         return self._issuer.mint(
             rule.endpoints,
-            body=body,
+            body=bound,
             request_id=record.request_id,
             jti=record.jti,
             tenant=rule.tenant,
@@ -228,6 +228,13 @@ class ReferenceGateway:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
         return self._client
+
+
+def _request_line(scope: Scope) -> bytes:
+    """What a permit binds of a request without a body; the upstream's root path is taken to be empty."""
+    query: bytes = scope["query_string"]
+    line = f"{scope['method']} {scope['path']}".encode()
+    return line + b"?" + query if query else line
 
 
 def _api_key(headers: Headers) -> str:

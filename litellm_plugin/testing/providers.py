@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -27,6 +28,9 @@ _CUT_DELAY_S = 1.0
 _JSON = "application/json"
 _SSE = "text/event-stream; charset=utf-8"
 _AUDIO = "audio/mpeg"
+
+_STORED_PATH = re.compile(r"/responses/(?P<id>resp_[^/]+)(?:/(?P<part>[a-z_]+))?$")
+_STORED_CALLS = frozenset({("GET", None), ("DELETE", None), ("POST", "cancel"), ("GET", "input_items")})
 
 _FORMS = ("/images/edits", "/audio/transcriptions")
 
@@ -79,8 +83,8 @@ class RecordingProvider:
 
     Answers POST */chat/completions, */completions, */responses and */messages, streamed where the body says
     so, */embeddings, */images/generations, */images/edits, */audio/speech, */audio/transcriptions,
-    */moderations, */rerank, *:generateContent and *:streamGenerateContent, and GET */models. Everything else
-    is a 404. Every request is recorded before anything else happens to it.
+    */moderations, */rerank, *:generateContent and *:streamGenerateContent, GET */models, and GET, DELETE,
+    POST …/cancel and GET …/input_items on */responses/{id}, whatever the id. Everything else is a 404. Every request is recorded before anything else happens to it.
 
     Speaks the Responses and the realtime API over websockets too, at */responses and */realtime: each frame of a
     client is recorded as a request with the method `WEBSOCKET`. A standing or queued status fault refuses the handshake.
@@ -236,9 +240,20 @@ class RecordingProvider:
             return replace(_failure(request.path, fault), location=_next_hop(request.path, fault))
         if request.method == "GET" and request.path.endswith("/models"):
             return _whole(_openai.models(self.name))
+        stored = _STORED_PATH.search(request.path)
+        if stored is not None and (request.method, stored["part"]) in _STORED_CALLS:
+            return _whole(self._stored(request.method, stored["id"], stored["part"]))
         if request.method == "POST":
             return self._answered(request)
         return _not_found(request)
+
+    def _stored(self, method: str, response_id: str, part: str | None) -> dict[str, Any]:
+        reply = self._reply({})
+        if method == "DELETE":
+            return _openai.deleted(response_id)
+        if part:
+            return _openai.input_items() if part == "input_items" else _openai.cancelled(reply, response_id)
+        return {**_openai.response(reply), "id": response_id}
 
     def _answered(self, request: RecordedRequest) -> _Outgoing:
         payload = {} if request.json is None and request.path.endswith(_FORMS) else request.json

@@ -82,6 +82,7 @@ class Fleet:
         self.urls = {name: self.servers.add(provider) for name, provider in self.providers.items()}
         self.jwks_url = self.servers.add(self.issuer.app) + "/.well-known/jwks.json"
         self.ledger = Ledger()
+        self.allowed_paths: set[tuple[str, str]] = set()
         self.log_path = Path(self.folder.name, "decisions.jsonl")
         config_path = Path(self.folder.name, "config.yaml")
         Path(self.folder.name, "other_logger.py").write_text(LOGGER_MODULE)
@@ -166,6 +167,7 @@ class Fleet:
             provider.clear()
             provider.always(None)
         self.ledger = Ledger()
+        self.allowed_paths.clear()
 
     def body(self, call: str, *, model: str | None = None, **extra: Any) -> tuple[str, dict[str, Any]]:
         """A marked body for one of the five call types, and its marker."""
@@ -230,6 +232,14 @@ class Fleet:
         lines = [*own.items(), *(headers.items() if isinstance(headers, dict) else headers)]
         return self.client.post(path, content=raw, headers=lines)
 
+    def bodiless(
+        self, method: str, path: str, endpoints: list[str], *, line: str | None = None, **permit: Any
+    ) -> httpx.Response:
+        """Sends a request without a body, with a permit that is bound to its request line."""
+        token = self.issuer.mint(endpoints, body=(line or f"{method} {path}").encode(), **permit)
+        headers = {"authorization": f"Bearer {self.proxy.master_key}", "x-llm-permit": token}
+        return self.client.request(method, path, headers=headers)
+
     def calls(self) -> dict[str, int]:
         counts = {
             name: sum(each.method == "POST" for each in provider.requests)
@@ -244,7 +254,14 @@ class Fleet:
             each
             for each in judgement.out_of_set
             if (each.method, each.path, each.body) != ("GET", "/v1/models", b"")
+            and (each.endpoint, each.path) not in self.allowed_paths
         ]
+
+    def wait_for(self, holds: Any) -> None:
+        """Waits until something is true: LiteLLM reports the end of a call after its answer."""
+        deadline_s = time.monotonic() + 10
+        while not holds() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
 
     def logged(self) -> list[dict[str, Any]]:
         """What LiteLLM told another logger."""

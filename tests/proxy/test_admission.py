@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, current_state
 from litellm_plugin.proxy.health import HEALTH_PATH
+from litellm_plugin.routing.candidates import Candidate
 
 BODY = b'{"model": "gpt", "messages": []}'
 
@@ -27,7 +29,13 @@ class InnerApp:
         routes = FastAPI(openapi_url=None)
         for path in ("/v1/chat/completions", "/v1/messages"):
             routes.post(path)(lambda: None)
-        for path in ("/v1/models", "/health/readiness", "/health/liveliness", "/v1/files"):
+        for path in (
+            "/v1/models",
+            "/v1/models/{model_id}",
+            "/health/readiness",
+            "/health/liveliness",
+            "/v1/files",
+        ):
             routes.get(path)(lambda: None)
         routes.websocket("/vertex_ai/live")(lambda: None)
         self.router = routes.router
@@ -538,3 +546,60 @@ class TestAnswers:
         self.answering(inner, worker)
         await admit()
         assert worker.records() == []
+
+
+class TestOpenedPaths:
+    @pytest.fixture
+    def opened(self, worker):
+        """Opens paths in the worker's policy."""
+
+        def open_paths(paths):
+            worker.runtime.policy = replace(worker.runtime.policy, paths=paths)
+
+        return open_paths
+
+    async def test_an_opened_path_is_administrative(self, admit, inner, opened):
+        opened({("GET", "/v1/files"): None})
+        answer = await admit("/v1/files", method="GET", permit="", body=b"")
+        assert answer.status == 200
+        assert isinstance(inner.state, Administrative)
+
+    async def test_its_other_methods_stay_shut(self, admit, inner, opened):
+        opened({("POST", "/v1/files"): None})
+        answer = await admit("/v1/files", method="GET", permit="", body=b"")
+        assert (answer.status, answer.error["code"]) == (403, "path_not_permitted")
+        assert inner.scopes == []
+
+    async def test_a_governed_path_stays_governed(self, admit, opened):
+        opened({("POST", "/v1/chat/completions"): None})
+        answer = await admit(permit="")
+        assert (answer.status, answer.error["code"]) == (401, "permit_missing")
+
+    async def test_a_pass_through_needs_a_deployment_of_its_endpoint(self, admit, inner, opened, worker):
+        opened({("GET", "/v1/models/{model_id}"): "eu"})
+        token = worker.issuer.mint(["eu"], body=b"GET /v1/models/a?b=c")
+        answer = await admit("/v1/models/a", method="GET", permit=token, body=b"", query=b"b=c")
+        assert (answer.status, answer.error["code"]) == (403, "not_authorized")
+        assert inner.scopes == []
+        assert [r["type"] for r in worker.records()] == ["decision"]
+
+    async def test_a_pass_through_keeps_its_query_and_one_key(
+        self, admit, inner, opened, worker, monkeypatch
+    ):
+        opened({("GET", "/v1/models/{model_id}"): "eu"})
+        candidate = Candidate(deployment_id="eu-1", endpoint="eu")
+        monkeypatch.setattr(worker.runtime.deployments, "of_endpoint", lambda _: (candidate,))
+        token = worker.issuer.mint(["eu"], body=b"GET /v1/models/a?b=c")
+        keys = [
+            ("x-api-key", "sk-own"),
+            ("authorization", "Bearer sk-litellm"),
+            ("authorization", "Bearer x"),
+        ]
+
+        answer = await admit("/v1/models/a", method="GET", permit=token, body=b"", query=b"b=c", headers=keys)
+
+        assert answer.status == 200
+        assert inner.scopes[-1]["query_string"] == b"b=c"
+        assert [v for k, v in inner.scopes[-1]["headers"] if k in {b"authorization", b"x-api-key"}] == [
+            b"Bearer sk-litellm"
+        ]

@@ -19,7 +19,7 @@ class TestRefusals:
         assert verdict.reason is Reason.BODY_INVALID
         assert "'model' must name one model group" in verdict.message
 
-    @pytest.mark.parametrize("field", ["background", "previous_response_id", "conversation", "prompt"])
+    @pytest.mark.parametrize("field", ["background", "conversation", "prompt"])
     def test_a_response_that_needs_stored_state_is_refused(self, field):
         verdict = refusal({"model": "gpt", "input": "x", field: "y"}, CallType.RESPONSES)
         assert verdict.reason is Reason.BODY_INVALID
@@ -31,7 +31,7 @@ class TestRefusals:
             refusal({"model": "gpt", "background": value, "conversation": value}, CallType.RESPONSES) is None
         )
 
-    @pytest.mark.parametrize("field", ["background", "previous_response_id", "conversation", "prompt"])
+    @pytest.mark.parametrize("field", ["background", "conversation", "prompt"])
     def test_what_is_not_refused_is_not_passed_on_either(self, field):
         data = {field: None}
         scrub(data, CallType.RESPONSES, "litellm_metadata", NOTHING)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import pytest
 
 from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.context import RoutedGroup
-from litellm_plugin.proxy.enforcement import Enforcement, unserved
+from litellm_plugin.proxy.enforcement import Enforcement, _holds_pin, unserved
+from litellm_plugin.proxy.stored import StoredId
+from litellm_plugin.routing.facts import CallType
 
 
 @pytest.fixture
@@ -60,3 +63,52 @@ def test_an_untried_plan_is_unavailable_and_a_tried_one_exhausted(worker, state)
     assert unserved(state).reason is Reason.UNAVAILABLE
     worker.attempt(state, "eu")
     assert unserved(state).reason is Reason.CHAIN_EXHAUSTED
+
+
+class TestPins:
+    """The final check's own look at what a request names; no earlier layer lets these calls come so far."""
+
+    @pytest.fixture
+    def stored(self, state):
+        state.call_type = CallType.RESPONSES
+        state.stored = StoredId("eu-1", "openai", "resp_abc")
+        state.pinned = frozenset({"eu-1"})
+        return state
+
+    def refused(self, state, wanted_id, **call):
+        with pytest.raises(RequestDenied) as denied:
+            _holds_pin(state, wanted_id, call)
+        return denied.value.verdict.reason
+
+    def named(self, deployment_id, provider_id="resp_abc"):
+        text = f"litellm:custom_llm_provider:openai;model_id:{deployment_id};response_id:{provider_id}"
+        return f"resp_{base64.b64encode(text.encode()).decode()}"
+
+    def test_another_deployment_is_refused(self, stored):
+        assert self.refused(stored, "us-1") is Reason.NOT_AUTHORIZED
+
+    def test_another_response_is_refused(self, stored):
+        for name in ("response_id", "previous_response_id"):
+            reason = self.refused(stored, "eu-1", **{name: self.named("eu-1", "resp_other")})
+            assert reason is Reason.DESTINATION_MISMATCH
+
+    def test_a_response_that_nobody_checked_is_refused(self, state):
+        state.call_type = CallType.RESPONSES
+        reason = self.refused(state, "eu-1", previous_response_id=self.named("eu-1"))
+        assert reason is Reason.DESTINATION_MISMATCH
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_the_checked_one_passes(self, stored, own):
+        named = self.named("eu-1") if own else "resp_abc"
+        _holds_pin(stored, "eu-1", {"previous_response_id": named})
+
+    def test_a_pass_through_without_its_team_checked_is_refused(self, bare, request_state, monkeypatch):
+        worker = bare.load(tenant_is_team=True)
+        state = worker.state("eu")
+        state.endpoint = "eu"
+        request_state(state)
+        entry = {"model_info": {"id": "eu-1"}, "litellm_params": {"model": "openai/gpt-test"}}
+        monkeypatch.setattr(worker.runtime.deployments, "configured", lambda _: entry)
+
+        with pytest.raises(RequestDenied, match="held against the team"):
+            Enforcement(worker.runtime).check({**entry, "model": "openai/gpt-test"})
