@@ -134,7 +134,8 @@ class EgressFleet(Fleet):
         config = super().config()
         rag = deployment(self.providers["eu-a"], "rag", self.urls["eu-a"], id="eu-a-rag")
         rag["litellm_params"]["vector_store_ids"] = ["vs_1"]
-        config["model_list"] += [rag, *self.group("embed", ["us-b"], id="us-b-embed")]
+        asking = [self.guarded(name) for name in ("judge", "searcher")]
+        config["model_list"] += [rag, *asking, *self.group("embed", ["us-b"], id="us-b-embed")]
         settings = config["litellm_settings"]
         settings["callbacks"] = [*settings["callbacks"], "generic_api", "own_code.told", "own_code.acting"]
         settings["success_callback"] = ["own_code.function"]
@@ -157,6 +158,12 @@ class EgressFleet(Fleet):
         tool = {"search_provider": "searxng", "api_base": urls["web"]}
         config["search_tools"] = [{"search_tool_name": "web", "litellm_params": tool}]
         return config
+
+    def guarded(self, name: str) -> dict[str, Any]:
+        """A group for which this guardrail runs; a caller cannot ask for one."""
+        entry = deployment(self.providers["eu-a"], f"with-{name}", self.urls["eu-a"], id=f"eu-a-{name}")
+        entry["litellm_params"]["guardrails"] = [name]
+        return entry
 
     def arrivals(self, mark: str, expected: Iterable[str] = ()) -> dict[str, int]:
         """Where the marker arrived beside the endpoints; LiteLLM's queues are given time to empty."""

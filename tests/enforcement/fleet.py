@@ -116,6 +116,7 @@ class Fleet:
         ]
         policy["permit"] = {"issuers": issuers, **POLICY["permit"], **self.policy.get("permit", {})}
         policy["permit"]["issuers"] = policy["permit"]["issuers"] or issuers
+        policy["egress"] = dict(policy["egress"])
         config: dict[str, Any] = {
             "model_list": [
                 *self.group("gpt", OPENAI_ENDPOINTS),

@@ -108,6 +108,8 @@ class KeyedFleet(Fleet):
                 },
             }
         ]
+        # Nothing is cleared for it, so whatever reaches it went round the policy.
+        config["litellm_settings"]["permit_router"]["egress"] |= {"scanner": []}
         return config
 
     def of_team(self, endpoint: str, public_name: str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_a_callback_that_only_the_caller_names_is_not_called(egress, field):
 
 class TestAskedGuardrails:
     def test_a_judge_that_is_cleared_asks_its_model_inside_the_permit(self, egress):
-        mark, answer = sent(egress, "chat", "public", guardrails=["judge"])
+        mark, answer = sent(egress, "chat", "public", model="with-judge")
 
         assert answer.status_code == 200, answer.text
         assert any(
@@ -139,17 +139,23 @@ class TestAskedGuardrails:
         )
 
     def test_a_judge_whose_model_the_permit_does_not_name_asks_nobody(self, egress):
-        _, answer = sent(egress, "chat", "public", ["eu-a"], guardrails=["judge"])
+        _, answer = sent(egress, "chat", "public", ["eu-a"], model="with-judge")
 
         assert answer.status_code in {403, 503}
         assert egress.calls() == {}
 
     def test_a_judge_that_is_not_cleared_ends_the_request(self, egress):
-        mark, answer = sent(egress, "chat", "internal", guardrails=["judge"])
+        mark, answer = sent(egress, "chat", "internal", model="with-judge")
 
         assert refused(answer) == (403, "egress_not_cleared")
         assert egress.calls() == {}
         assert egress.arrivals(mark) == {}
+
+    def test_a_caller_cannot_ask_for_one(self, egress):
+        _, answer = sent(egress, "chat", "public", guardrails=["judge"], metadata={"guardrails": ["judge"]})
+
+        assert answer.status_code == 200, answer.text
+        assert egress.providers["claude-eu"].requests == []
 
     def test_nobody_runs_it_by_default(self, egress):
         sent(egress, "chat", "public")
@@ -173,13 +179,13 @@ class TestVectorStore:
 
 class TestSearchTool:
     def test_it_is_asked_for_what_it_is_cleared_for(self, egress):
-        mark, answer = sent(egress, "chat", "public", guardrails=["searcher"])
+        mark, answer = sent(egress, "chat", "public", model="with-searcher")
 
         assert answer.status_code == 200, answer.text
         assert egress.arrivals(mark)["web"] == 1
 
     def test_a_search_that_is_not_cleared_ends_the_request(self, egress):
-        mark, answer = sent(egress, "chat", "internal", guardrails=["searcher"])
+        mark, answer = sent(egress, "chat", "internal", model="with-searcher")
 
         assert refused(answer) == (403, "egress_not_cleared")
         assert egress.calls() == {}
@@ -236,7 +242,7 @@ def test_control_without_the_plugin_each_place_receives_it(inert_egress, classif
 def test_control_without_the_plugin_the_judge_asks_past_the_permit(inert_egress):
     inert_egress.clear()
 
-    mark, _ = sent(inert_egress, "chat", "internal", ["eu-a"], guardrails=["judge"])
+    mark, _ = sent(inert_egress, "chat", "internal", ["eu-a"], model="with-judge")
 
     claude = (*inert_egress.providers["claude-eu"].requests, *inert_egress.providers["claude-us"].requests)
     assert any(mark.encode() in each.body for each in claude)

@@ -105,6 +105,9 @@ class SabotagedFleet(Fleet):
         Path(self.folder.name, "saboteur.py").write_text(SABOTEUR)
         config = super().config()
         config["litellm_settings"]["callbacks"].append("saboteur.saboteur")
+        config["litellm_settings"]["permit_router"]["egress"] |= {
+            "saboteur.saboteur": ["public", "internal", "phi"]
+        }
         return config
 
     def order(self, name):
