@@ -295,7 +295,6 @@ class TestPaths:
             pytest.param("POST", "/v1/images/generations", id="images"),
             pytest.param("POST", "/v1/moderations", id="moderations"),
             pytest.param("POST", "/v1/rerank", id="rerank"),
-            pytest.param("GET", "/v1/responses/resp_1", id="response-by-id"),
             pytest.param("GET", "/v1/files", id="files"),
             pytest.param("POST", "/v1/batches", id="batches"),
             pytest.param("GET", "/health", id="health-with-calls"),
