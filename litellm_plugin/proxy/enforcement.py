@@ -232,7 +232,7 @@ class Enforcement:
         state.stored, state.pinned = stored, frozenset({stored.deployment_id})
         if is_stored_call:
             return str(entry.get("model_name") or stored.deployment_id)
-        group = self._runtime.deployments.of_group(str(data.get("model") or ""))
+        group = self._runtime.deployments.of_group(str(data.get("model") or ""), state.team)
         if group and stored.deployment_id not in {each.deployment_id for each in group}:
             raise RequestDenied(
                 Verdict(Reason.BODY_INVALID, "The response to continue was made by another model group.")

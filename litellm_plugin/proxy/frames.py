@@ -166,8 +166,11 @@ def _responses_frame(
     _hold_model(group, model)
     # `generate: false` prepares a socket; what it prepares with is a prompt all the same.
     aside = {"generate": body["generate"]} if isinstance(body.get("generate"), bool) else {}
-    if body.get("previous_response_id") in own:
-        aside["previous_response_id"] = body["previous_response_id"]
+    previous = body.get("previous_response_id")
+    if isinstance(previous, str) and previous in own:
+        aside["previous_response_id"] = previous
+    elif previous:
+        _refuse("The field 'previous_response_id' may name a response of this socket alone.")
     read = {name: value for name, value in body.items() if name not in aside}
     refused = refusal({**read, "model": group}, CallType.RESPONSES)
     if refused is not None:

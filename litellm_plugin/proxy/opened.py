@@ -98,7 +98,9 @@ def _carries_prompt(template: str) -> bool:
 
 def _configured(config: Mapping[str, Any]) -> dict[str, str]:
     """The targets of LiteLLM's `pass_through_endpoints` by their templates."""
-    general = config.get("general_settings") or {}
+    general = config.get("general_settings")
+    if not isinstance(general, dict):
+        return {}
     found: dict[str, str] = {}
     for entry in general.get("pass_through_endpoints") or ():
         path, target = str(entry.get("path") or ""), str(entry.get("target") or "")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
-from litellm_plugin.proxy.opened import forbidden
 from litellm_plugin.settings import check_endpoints, load_policy
 
 if TYPE_CHECKING:
@@ -169,7 +168,16 @@ def _findings(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Itera
     yield from _deployments(config, policy)
     if policy is not None:
         yield from egress_findings(config, policy)
-        yield from forbidden(policy.paths, config)
+        yield from _opened_paths(config, policy)
+
+
+def _opened_paths(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:
+    if not policy.paths:
+        return
+    # LiteLLM's own lists of paths are asked; they take seconds to import, which no other check needs.
+    from litellm_plugin.proxy.opened import forbidden  # noqa: PLC0415
+
+    yield from forbidden(policy.paths, config)
 
 
 def _general(config: Mapping[str, Any]) -> Iterator[str]:
