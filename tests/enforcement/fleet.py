@@ -267,7 +267,9 @@ class Fleet:
     def logged(self) -> list[dict[str, Any]]:
         """What LiteLLM told another logger."""
         path = Path(self.folder.name, "logged.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        # Of a websocket's frames LiteLLM tells events without an object of its own.
+        return [logged for logged in map(json.loads, lines) if logged is not None]
 
     def records(self) -> list[dict[str, Any]]:
         if not self.log_path.exists():
