@@ -68,9 +68,12 @@ def look():
     if router is not None:
         router.disable_cooldowns = not is_off("disable-cooldowns")
     if is_off("secrecy"):
-        kept = router.cache.in_memory_cache.cache_dict
-        told = {key: repr(kept[key]) for key in kept if "cooldown" in key or key.endswith(":fails")}
-        pathlib.Path("router.json").write_text(json.dumps(told))
+        # LiteLLM 1.101 keeps both in one cache.
+        caches = router.cache.in_memory_cache, getattr(router.cooldown_cache, "in_memory_cache", None)
+        kept = {key: cache.cache_dict[key] for cache in caches if cache for key in cache.cache_dict}
+        cooled = sorted(key for key in kept if "cooldown" in key)
+        fails = {key: int(kept[key]) for key in kept if key.endswith(":fails")}
+        pathlib.Path("router.json").write_text(json.dumps({"cooled": cooled, "fails": fails}))
     return []
 
 plugin._runtime._presence = look
@@ -100,8 +103,8 @@ class LayersFleet(Fleet):
         finally:
             self._write(())
 
-    def router_state(self, *parts: str) -> dict[str, str]:
-        """What LiteLLM's router keeps of cooldowns and failures, by its own keys."""
+    def router_state(self, *parts: str) -> dict[str, Any]:
+        """LiteLLM's own keys of what its router cools, and how many failures of this minute it counts of what."""
         with self.without("secrecy", *parts):
             self.health()
         return json.loads(Path(self.folder.name, "router.json").read_text())

@@ -7,6 +7,7 @@ many, is a change in what a layer does.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -157,6 +158,19 @@ class TestFinalCheckAlone:
         assert self.strayed(layers, evil) == []
 
 
+def cooled_within(fleet, endpoint, seconds):
+    """Whether LiteLLM cools a deployment of this endpoint; its failure callbacks run beside the answer."""
+    deadline_s = time.monotonic() + seconds
+    while time.monotonic() < deadline_s:
+        if any(endpoint in key for key in fleet.router_state(ON)["cooled"]):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+ON = "disable-cooldowns"  # without it LiteLLM cools deployments
+
+
 class TestCooldowns:
     """LiteLLM's cooldowns, which the self-check wants off, are on here: a denial by any layer cools nothing."""
 
@@ -169,22 +183,33 @@ class TestCooldowns:
         ],
     )
     def test_a_hundred_denials_cool_nothing_and_count_as_no_failure(self, layers, off):
-        before = layers.router_state("disable-cooldowns")
-        with layers.without("disable-cooldowns", *off):
+        before = layers.router_state(ON)
+        with layers.without(ON, *off):
             answers = [layers.send("chat", ["claude-eu"]) for _ in range(100)]
+        after = layers.router_state(ON)
 
-        assert {(each.status_code, each.headers["x-permit-reason"]) for each in answers} == {
-            (403, "not_authorized")
-        }
+        ends = {(each.status_code, each.headers["x-permit-reason"]) for each in answers}
+        assert ends == {(403, "not_authorized")}
         assert layers.calls() == {}
-        assert layers.router_state("disable-cooldowns") == before
+        assert set(after["cooled"]) <= set(before["cooled"])
+        # The counts are of one minute and may begin anew.
+        assert [name for name, count in after["fails"].items() if count > before["fails"].get(name, 0)] == []
+
+    def test_a_denied_fallback_cools_nothing(self, layers):
+        before = layers.router_state(ON)
+        layers.providers["eu-b"].always(Fault.status(500))
+        with layers.without(ON):
+            for _ in range(20):
+                layers.send("chat", ["eu-b"], model="eu-only")
+        after = layers.router_state(ON)
+
+        assert layers.calls() == {"eu-b": 20}
+        assert not [name for name in after["cooled"] if "claude" in name and name not in before["cooled"]]
 
     def test_a_providers_failure_does_cool(self, layers):
         """The control: what is looked at above changes when a provider fails."""
         layers.providers["claude-eu"].always(Fault.status(429))
-        before = layers.router_state("disable-cooldowns")
-        with layers.without("disable-cooldowns"):
+        with layers.without(ON):
             layers.send("messages", ["claude-eu"])
-        after = layers.router_state("disable-cooldowns")
 
-        assert [key for key in after if "cooldown" in key and "claude-eu" in key], (before, after)
+        assert cooled_within(layers, "claude-eu", seconds=5)
