@@ -22,7 +22,7 @@ SETTINGS = {
     "router_settings": {
         "num_retries": 0,
         "disable_cooldowns": True,
-        "fallbacks": [{"eu-only": ["claude"]}],
+        "fallbacks": [{"eu-only": ["claude"]}, {"gemini": ["claude", "gpt"]}],
         "model_group_alias": {"gpt-alias": "gpt", "files-alias": "gpt"},
     },
 }

@@ -44,11 +44,12 @@ class TestRedirects:
         return Fault.redirect(fleet.urls[target])
 
     @pytest.mark.parametrize("call", CALLS)
-    def test_a_prompt_is_not_sent_on(self, fleet, call):
+    def test_a_prompt_is_not_sent_on(self, fleet, call, battery):
         source, target = ("claude-eu", "claude-us") if call == "messages" else ("eu-a", "us-a")
         fleet.providers[source].always(self.fault(fleet, target))
 
         answer = fleet.send(call, [source])
+        battery.tried(f"redirect: {call}", answer, arrivals=fleet.arrivals(), expected=1)
 
         assert answer.status_code >= 400
         assert fleet.calls() == {source: 1}
@@ -79,6 +80,13 @@ def test_a_deployment_id_inside_the_set_is_served(fleet):
     assert answer.headers["x-permit-decision-id"]
 
 
+OTHER_SCOPES = {
+    "other-endpoint": ("us-a", {}),
+    "other-tenant": ("eu-a", {"tenant": "globex"}),
+    "other-classification": ("eu-a", {"data_classification": "phi"}),
+}
+
+
 class TestCache:
     """The response cache never answers one permit's request with another's answer."""
 
@@ -88,7 +96,7 @@ class TestCache:
         token = fleet.issuer.mint([endpoint], body=raw, **permit)
         answer = fleet.post(PATHS["chat"], raw, {"x-llm-permit": token})
         assert answer.status_code == 200, answer.text
-        return answer.json()["choices"][0]["message"]["content"]
+        return answer
 
     @pytest.fixture
     def prompt(self, fleet):
@@ -101,20 +109,15 @@ class TestCache:
         self.ask(fleet, "eu-a", prompt)
         assert fleet.calls() == {"eu-a": 1}
 
-    @pytest.mark.parametrize(
-        ("endpoint", "permit"),
-        [
-            pytest.param("us-a", {}, id="other-endpoint"),
-            pytest.param("eu-a", {"tenant": "globex"}, id="other-tenant"),
-            pytest.param("eu-a", {"data_classification": "phi"}, id="other-classification"),
-        ],
-    )
-    def test_another_scope_gets_its_own_answer(self, fleet, prompt, endpoint, permit):
+    @pytest.mark.parametrize("scope", OTHER_SCOPES)
+    def test_another_scope_gets_its_own_answer(self, fleet, prompt, scope, battery):
+        endpoint, permit = OTHER_SCOPES[scope]
         self.ask(fleet, "eu-a", prompt)
 
-        content = self.ask(fleet, endpoint, prompt, **permit)
+        answer = self.ask(fleet, endpoint, prompt, **permit)
+        battery.tried(f"cache: {scope}", answer, arrivals=fleet.arrivals(), expected=2)
 
-        assert content == f"answer from {endpoint}"
+        assert answer.json()["choices"][0]["message"]["content"] == f"answer from {endpoint}"
         assert sum(fleet.calls().values()) == 2
 
     def test_a_callers_namespace_and_key_change_nothing(self, fleet, prompt):
