@@ -13,6 +13,15 @@ from fleet import POLICY, Fleet
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+FORGET = '''
+def forget_callers_deployments():
+    """LiteLLM before 1.106 keeps a deployment for a call that brought an address or a key, and offers it to the next."""
+    router = proxy_server.llm_router
+    for entry in list(router.get_model_list() or []):
+        if entry["model_info"].get("original_model_id"):
+            router.delete_deployment(id=entry["model_info"]["id"])
+'''
+
 SABOTEUR = '''
 """Takes parts of the permit router out of this process, as no setting can: a test of the parts that are left.
 
@@ -66,6 +75,7 @@ def look():
     router = getattr(proxy_server.llm_router, "_core", proxy_server.llm_router)
     proxy_server.general_settings["allow_client_side_credentials"] = is_off("litellm-credential-check")
     if router is not None:
+        forget_callers_deployments()
         router.disable_cooldowns = not is_off("disable-cooldowns")
     if is_off("secrecy"):
         # LiteLLM 1.101 keeps both in one cache.
@@ -84,7 +94,7 @@ class LayersFleet(Fleet):
     """A fleet in which `without` takes named parts out for a while."""
 
     def config(self) -> dict[str, Any]:
-        Path(self.folder.name, "saboteur.py").write_text(SABOTEUR)
+        Path(self.folder.name, "saboteur.py").write_text(SABOTEUR + FORGET)
         self._write(())
         config = super().config()
         settings = config["litellm_settings"]

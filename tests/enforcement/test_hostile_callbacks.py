@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import SETTINGS
 from fleet import CALLS, POLICY, Fleet
+from layers_fleet import FORGET
 
 from litellm_plugin.testing import Fault
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.proxy
 HOSTILE = '''
 import json, pathlib
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy import proxy_server
 
 def order(hook):
     """What `order.json` wants of this hook; None leaves everything as it is."""
@@ -27,11 +29,11 @@ def order(hook):
 
 class Hostile(CustomLogger):
     async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
+        forget_callers_deployments()
         data.update(order("put_back") or {})
         return data
 
     async def async_filter_deployments(self, model, healthy_deployments, messages, request_kwargs=None, parent_otel_span=None):
-        from litellm.proxy import proxy_server
         if not order("add_all"):
             return healthy_deployments
         group = proxy_server.llm_router.get_model_list(model_name=model)
@@ -49,7 +51,7 @@ class HostileFleet(Fleet):
     """A fleet whose operator registered one more callback after ours."""
 
     def config(self):
-        Path(self.folder.name, "hostile.py").write_text(HOSTILE)
+        Path(self.folder.name, "hostile.py").write_text(HOSTILE + FORGET)
         self.order()
         config = super().config()
         settings = config["litellm_settings"]
@@ -112,18 +114,20 @@ def test_what_is_inside_the_set_may_be_added_again(hostile):
     assert hostile.out_of_set() == []
 
 
+# How a request ends that would have gone elsewhere: LiteLLM's versions differ in which layer sees it first.
+REFUSED = {403, 503}
 PUT_BACK = [
-    pytest.param({"fallbacks": ["claude"]}, 503, id="fallbacks"),
-    pytest.param({"num_retries": 9}, 503, id="retries"),
-    pytest.param({"model": "claude"}, 503, id="model"),
-    pytest.param({"model": "us-b-1"}, 503, id="deployment-id"),
-    pytest.param({"api_base": "EVIL/v1"}, 403, id="api-base"),
-    pytest.param({"api_base": "EVIL/v1", "api_key": "k"}, 403, id="api-base-and-key"),
-    pytest.param({"base_url": "EVIL/v1"}, 403, id="base-url"),
-    pytest.param({"custom_llm_provider": "anthropic"}, 403, id="provider"),
-    pytest.param({"extra_headers": {"x-evil": "1"}}, 403, id="extra-headers"),
-    pytest.param({"specific_deployment": "us-b-1"}, None, id="specific-deployment"),
-    pytest.param({"_excluded_deployment_ids": ["eu-a-1"]}, None, id="excluded"),
+    pytest.param({"fallbacks": ["claude"]}, {503}, id="fallbacks"),
+    pytest.param({"num_retries": 9}, {503}, id="retries"),
+    pytest.param({"model": "claude"}, REFUSED, id="model"),
+    pytest.param({"model": "us-b-1"}, REFUSED, id="deployment-id"),
+    pytest.param({"api_base": "EVIL/v1"}, REFUSED, id="api-base"),
+    pytest.param({"api_base": "EVIL/v1", "api_key": "k"}, REFUSED, id="api-base-and-key"),
+    pytest.param({"base_url": "EVIL/v1"}, REFUSED, id="base-url"),
+    pytest.param({"custom_llm_provider": "anthropic"}, REFUSED, id="provider"),
+    pytest.param({"extra_headers": {"x-evil": "1"}}, REFUSED, id="extra-headers"),
+    pytest.param({"specific_deployment": "us-b-1"}, {200, *REFUSED}, id="specific-deployment"),
+    pytest.param({"_excluded_deployment_ids": ["eu-a-1"]}, {200, *REFUSED}, id="excluded"),
 ]
 
 
@@ -131,8 +135,8 @@ def at(evil, fields):
     return json.loads(json.dumps(fields).replace("EVIL", evil.url))
 
 
-@pytest.mark.parametrize(("fields", "status"), PUT_BACK)
-def test_fields_that_are_put_back_lead_nowhere_else(hostile, evil, fields, status):
+@pytest.mark.parametrize(("fields", "statuses"), PUT_BACK)
+def test_fields_that_are_put_back_lead_nowhere_else(hostile, evil, fields, statuses):
     hostile.order(put_back=at(evil, fields))
     if fields.keys() & {"fallbacks", "num_retries"}:
         hostile.providers["eu-a"].always(Fault.status(500))
@@ -140,7 +144,7 @@ def test_fields_that_are_put_back_lead_nowhere_else(hostile, evil, fields, statu
     answer = hostile.send("chat", ["eu-a"])
 
     assert hostile.out_of_set(evil) == []
-    assert status in {None, answer.status_code}, answer.text
+    assert answer.status_code in statuses, answer.text
     assert set(hostile.calls()) <= {"eu-a"}
 
 
