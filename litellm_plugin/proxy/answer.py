@@ -24,7 +24,8 @@ HEADER_NAMES: Final = (
 # The OpenAI and Anthropic clients repeat these and every 5xx.
 _SENT_AGAIN: Final = frozenset({408, 409, 429})
 _FIRST_CLIENT_ERROR: Final = 400
-_RATE_LIMITED: Final = 429
+# The provider's time is up, or its limit is reached: another endpoint might have served.
+_FAILED_ELSEWHERE: Final = frozenset({408, 429})
 _FIRST_SERVER_ERROR: Final = 500
 _MODEL_ID_HEADER: Final = b"x-litellm-model-id"
 _PREFIX: Final = b"x-permit-"
@@ -102,7 +103,7 @@ class Answer:
         if attempt is None or attempt.status is not None or self._state.verdict is not None:
             return
         is_redirect = _FIRST_ERROR_STATUS <= status < _FIRST_CLIENT_ERROR
-        if is_redirect or status == _RATE_LIMITED or status >= _FIRST_SERVER_ERROR:
+        if is_redirect or status in _FAILED_ELSEWHERE or status >= _FIRST_SERVER_ERROR:
             self._state.end(unserved(self._state))
 
     def _answering(self, lines: denial.Headers) -> Attempt | None:

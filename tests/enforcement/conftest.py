@@ -8,8 +8,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from battery import Battery
 from fleet import Fleet
 from valkey_process import ValkeyProcess
+
+from litellm_plugin.testing import RecordingProvider, ServerThread
+
+BATTERY = pytest.StashKey[Battery]()
 
 # Real settings of a careless operator: what they open must stay shut.
 SETTINGS = {
@@ -17,10 +22,42 @@ SETTINGS = {
     "router_settings": {
         "num_retries": 0,
         "disable_cooldowns": True,
-        "fallbacks": [{"eu-only": ["claude"]}],
+        "fallbacks": [{"eu-only": ["claude"]}, {"gemini": ["claude", "gpt"]}],
         "model_group_alias": {"gpt-alias": "gpt", "files-alias": "gpt"},
     },
 }
+
+
+def pytest_configure(config):
+    config.stash[BATTERY] = Battery()
+
+
+def pytest_sessionfinish(session):
+    if session.config.stash[BATTERY].faults() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    battery = config.stash[BATTERY]
+    if battery.rows:
+        terminalreporter.section("side doors")
+        for line in (*battery.table(), *battery.faults()):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def battery(request):
+    return request.config.stash[BATTERY]
+
+
+@pytest.fixture
+def evil():
+    """A provider that no configuration names."""
+    provider = RecordingProvider("evil")
+    servers = ServerThread()
+    provider.url = servers.add(provider)
+    with servers:
+        yield provider
 
 
 @pytest.fixture(scope="session")

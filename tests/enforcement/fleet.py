@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 import yaml
+from battery import Arrivals
 
 from litellm_plugin.testing import Ledger, PermitIssuer, ProxyProcess, RecordingProvider, ServerThread, marker
 
@@ -263,6 +264,12 @@ class Fleet:
         deadline_s = time.monotonic() + 10
         while not holds() and time.monotonic() < deadline_s:
             time.sleep(0.05)
+
+    def arrivals(self, *others: RecordingProvider) -> Arrivals:
+        """How many requests arrived since the last `clear`, and how many of them no permit named."""
+        inside = sum(self.calls().values())
+        elsewhere = sum(each.method == "POST" for other in others for each in other.requests)
+        return Arrivals(inside + elsewhere, len(self.out_of_set(*others)))
 
     def logged(self) -> list[dict[str, Any]]:
         """What LiteLLM told another logger."""

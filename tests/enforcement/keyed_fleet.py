@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet import Fleet, deployment
+from fleet import POLICY, Fleet, deployment
 
 from litellm_plugin.testing import RecordingProvider
 
@@ -68,6 +68,11 @@ class KeyedFleet(Fleet):
             "OPIK_URL_OVERRIDE": self.sink_url,
             "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",
             **self.env,
+        }
+        # Cleared for everything, so that what keeps a prompt from it is that nobody may name it.
+        self.policy = {
+            "egress": {**POLICY["egress"], "scanner": ["public", "internal", "phi"]},
+            **self.policy,
         }
         config = super().config()
         config["general_settings"] |= {

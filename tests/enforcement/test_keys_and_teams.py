@@ -119,17 +119,16 @@ class Egress:
     breaks: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = (INSIDE,)
     is_open_without_us: bool = True
-    is_documented: bool = False  # docs/enforcement.md, Not guaranteed: what LiteLLM's callbacks send
 
 
 BOTH_CALLBACKS = {"success_callback": ["langsmith"], "failure_callback": ["langsmith"]}
 KEY_LOGGING = {"metadata": {"logging": LOGGING}}
 
 EGRESSES = {
-    "key-logging": Egress(KEY_LOGGING, is_documented=True),
-    "key-logging-of-a-refused-request": Egress(KEY_LOGGING, endpoints=("nowhere",), is_documented=True),
-    "team-logging": Egress(team(logging=LOGGING), is_documented=True),
-    "team-callbacks": Egress(team(callback_settings=CALLBACKS), is_documented=True),
+    "key-logging": Egress(KEY_LOGGING),
+    "key-logging-of-a-refused-request": Egress(KEY_LOGGING, endpoints=("nowhere",)),
+    "team-logging": Egress(team(logging=LOGGING)),
+    "team-callbacks": Egress(team(callback_settings=CALLBACKS)),
     # LiteLLM refuses the whole request without an enterprise licence.
     "key-guardrail": Egress({"metadata": {"guardrails": ["scanner"]}}, **SHUT),
     "team-guardrail": Egress(team(guardrails=["scanner"]), **SHUT),
@@ -210,43 +209,45 @@ def through(fleet, door, key):
     return fleet.send("chat", [INSIDE], headers=key_header(key), **says)
 
 
-def assert_shut(fleet, door, key="plain"):
+def assert_shut(fleet, door, battery, table, key="plain"):
     answer = through(fleet, door, key)
+    reached = door.status == 200 or door.reason == "chain_exhausted"
+    battery.tried(f"{table}: {door.name}", answer, arrivals=fleet.arrivals(fleet.evil), expected=int(reached))
 
     assert fleet.out_of_set(fleet.evil) == []
     assert answer.status_code == door.status, answer.text
     if door.reason is not None:
         assert answer.json()["error"]["code"] == door.reason
-    reached = door.status == 200 or door.reason == "chain_exhausted"
     assert fleet.calls() == ({INSIDE: 1} if reached else {})
 
 
-def is_open(fleet, door, key="plain"):
+def is_open(fleet, door, battery, table, key="plain"):
     for _ in range(20):
         through(fleet, door, key)
         if fleet.out_of_set(fleet.evil):
             return True
+    battery.shut_by_litellm(f"{table}: {door.name}")
     return False
 
 
 @pytest.mark.parametrize("door", KEY_DOORS, ids=lambda door: door.name)
-def test_a_key_leads_nowhere_else(keyed, door):
-    assert_shut(keyed, door, door.name)
+def test_a_key_leads_nowhere_else(keyed, door, battery):
+    assert_shut(keyed, door, battery, "key", door.name)
 
 
 @pytest.mark.parametrize("door", KEY_DOORS, ids=lambda door: door.name)
-def test_without_the_plugin_a_key_leads_elsewhere(keyed_inert, door):
-    assert is_open(keyed_inert, door, door.name) == door.is_open_without_us
+def test_without_the_plugin_a_key_leads_elsewhere(keyed_inert, door, battery):
+    assert is_open(keyed_inert, door, battery, "key", door.name) == door.is_open_without_us
 
 
 @pytest.mark.parametrize("door", STORED_DOORS, ids=lambda door: door.name)
-def test_what_litellm_stores_leads_nowhere_else(keyed, door):
-    assert_shut(keyed, door)
+def test_what_litellm_stores_leads_nowhere_else(keyed, door, battery):
+    assert_shut(keyed, door, battery, "stored")
 
 
 @pytest.mark.parametrize("door", STORED_DOORS, ids=lambda door: door.name)
-def test_without_the_plugin_what_litellm_stores_leads_elsewhere(keyed_inert, door):
-    assert is_open(keyed_inert, door) == door.is_open_without_us
+def test_without_the_plugin_what_litellm_stores_leads_elsewhere(keyed_inert, door, battery):
+    assert is_open(keyed_inert, door, battery, "stored") == door.is_open_without_us
 
 
 class TestClientSideCredentials:
@@ -266,12 +267,12 @@ class TestClientSideCredentials:
         fleet.client.get("/v1/models", headers=key_header("shuts"))
 
     @pytest.mark.parametrize("door", OPENED_DOORS, ids=lambda door: door.name)
-    def test_a_callers_host_gets_nothing(self, opened, door):
-        assert_shut(opened, door)
+    def test_a_callers_host_gets_nothing(self, opened, door, battery):
+        assert_shut(opened, door, battery, "opened")
 
     @pytest.mark.parametrize("door", OPENED_DOORS, ids=lambda door: door.name)
-    def test_without_the_plugin_a_callers_host_gets_the_prompt(self, opened_inert, door):
-        assert is_open(opened_inert, door) == door.is_open_without_us
+    def test_without_the_plugin_a_callers_host_gets_the_prompt(self, opened_inert, door, battery):
+        assert is_open(opened_inert, door, battery, "opened") == door.is_open_without_us
         if door.is_open_without_us:
             assert opened_inert.evil.calls
 
@@ -377,9 +378,7 @@ class TestEgress:
         return False
 
     @pytest.mark.parametrize("name", EGRESSES)
-    def test_only_the_permits_endpoints_get_the_prompt(self, keyed, name, request):
-        if EGRESSES[name].is_documented:
-            request.applymarker(pytest.mark.xfail(reason="docs/enforcement.md, Not guaranteed"))
+    def test_only_the_permits_endpoints_get_the_prompt(self, keyed, name):
         assert not self.leaked(keyed, name, within_s=3)
 
     @pytest.mark.parametrize("name", EGRESSES)

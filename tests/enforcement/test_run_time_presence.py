@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fleet import CALLS, PATHS, Fleet
+from fleet import CALLS, PATHS, POLICY, Fleet
 
 pytestmark = pytest.mark.proxy
 
@@ -104,9 +104,11 @@ class SabotagedFleet(Fleet):
     def config(self):
         Path(self.folder.name, "saboteur.py").write_text(SABOTEUR)
         config = super().config()
-        config["litellm_settings"]["callbacks"].append("saboteur.saboteur")
-        config["litellm_settings"]["permit_router"]["egress"] |= {
-            "saboteur.saboteur": ["public", "internal", "phi"]
+        settings = config["litellm_settings"]
+        settings["callbacks"].append("saboteur.saboteur")
+        settings["permit_router"]["egress"] = {
+            **POLICY["egress"],
+            "saboteur.saboteur": ["public", "internal", "phi"],
         }
         return config
 

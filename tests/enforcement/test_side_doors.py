@@ -8,110 +8,32 @@ shuts that door itself: a battery that passes because everything is refused woul
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
+from doors import DOORS, INSIDE, differences, through
 from fleet import CALLS, PATHS
 
-from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
+from litellm_plugin.testing import Fault
 
 pytestmark = pytest.mark.proxy
 
-INSIDE = "eu-a"
-
-
-@dataclass(frozen=True)
-class Door:
-    """One way out: what the request says, how it ends here, and whether LiteLLM leaves it open."""
-
-    name: str
-    says: dict[str, Any] = field(default_factory=dict)
-    status: int = 200
-    reason: str | None = None
-    breaks: tuple[str, ...] = ()
-    is_open_without_us: bool = True
-    path: str | None = None
-
-
-EVIL = "http://evil"  # replaced by the address of a provider that no configuration names
-
-DOORS = [
-    Door("another-endpoint-of-the-group"),
-    Door("deployment-id", {"model": "us-b-1"}, 403, "not_authorized"),
-    Door("provider-model-name", {"model": "openai/gpt-test"}),
-    Door("alias", {"model": "gpt-alias"}),
-    Door("unknown-model", {"model": "nothing"}, 400, is_open_without_us=False),
-    Door("comma-list", {"model": "gpt,claude"}, 400, "body_invalid"),
-    Door("model-list", {"model": ["gpt", "claude"]}, 400, is_open_without_us=False),
-    Door("fastest-response", {"model": "gpt,claude", "fastest_response": True}, 400, "body_invalid"),
-    Door("fallbacks-string", {"fallbacks": ["claude"]}, 503, "chain_exhausted", (INSIDE,)),
-    Door("fallbacks-dict", {"fallbacks": [{"gpt": ["claude"]}]}, 503, "chain_exhausted", (INSIDE,)),
-    Door("fallbacks-to-deployment-id", {"fallbacks": ["us-b-1"]}, 503, "chain_exhausted", (INSIDE,)),
-    Door("retries-elsewhere", {"num_retries": 25}, 503, "chain_exhausted", (INSIDE,)),
-    # LiteLLM's own authentication would refuse these; they are taken out before it looks.
-    Door("api-base", {"api_base": f"{EVIL}/v1"}, is_open_without_us=False),
-    Door("base-url", {"base_url": f"{EVIL}/v1"}, is_open_without_us=False),
-    Door("user-config", {"user_config": {"model_list": []}}, is_open_without_us=False),
-    Door("model-list-field", {"model_list": []}, is_open_without_us=False),
-    Door("router-settings", {"router_settings_override": {"fallbacks": [{"gpt": ["claude"]}]}}, 503, "chain_exhausted", (INSIDE,)),
-    Door("api-key", {"api_key": "sk-attacker"}),
-    Door("provider-swap", {"custom_llm_provider": "anthropic"}),
-    Door("specific-deployment", {"specific_deployment": "us-b-1"}),
-    Door("excluded-deployments", {"_excluded_deployment_ids": ["eu-a-1"]}),
-    Door("retry-skip", {"_retry_skipped_deployment_ids": ["eu-a-1"]}),
-    Door("tags", {"tags": ["us"], "metadata": {"tags": ["us"]}}),
-    Door("no-log", {"no-log": True}),
-    Door("mock-response", {"mock_response": "not from a provider"}),
-    Door("spoofed-metadata", {"metadata": {"model_group": "claude", "deployment": "us-b-1"}}),
-    Door("spoofed-spend-metadata", {"metadata": {"spend_logs_metadata": "x"}}),
-    Door("spoofed-litellm-metadata", {"litellm_metadata": {"model_group": "claude", "user_api_key": "x"}}),
-    Door("spoofed-proxy-request", {"proxy_server_request": {"headers": {"x-llm-permit": "x"}}}),
-    Door("organization", {"organization": "org-attacker"}),
-    Door("extra-headers", {"extra_headers": {"x-evil": "1"}}),
-    Door("prompt-id", {"prompt_id": "p", "prompt_variables": {}}),
-    Door("credential-name", {"litellm_credential_name": "other"}),
-    Door("model-in-the-query", {}, path=f"{PATHS['chat']}?model=us-b-1"),
-]  # fmt: skip
-
-
-@pytest.fixture
-def evil():
-    provider = RecordingProvider("evil")
-    servers = ServerThread()
-    provider.url = servers.add(provider)
-    with servers:
-        yield provider
-
-
-def through(fleet, door, evil):
-    says = json.loads(json.dumps(door.says).replace(EVIL, evil.url))
-    for name in door.breaks:
-        fleet.providers[name].always(Fault.status(500))
-    return fleet.send("chat", [INSIDE], path=door.path, **says)
-
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
-def test_nothing_leaves_the_set(fleet, evil, door):
+def test_nothing_leaves_the_set(fleet, evil, door, battery):
     answer = through(fleet, door, evil)
+    battery.tried(door.name, answer, arrivals=fleet.arrivals(evil), expected=door.arrivals)
 
-    assert fleet.out_of_set(evil) == []
-    assert answer.status_code == door.status, answer.text
-    if door.reason is not None:
-        assert answer.json()["error"]["code"] == door.reason
-    expected = 1 if door.status in {200, 503} else 0
-    assert fleet.calls() == ({INSIDE: expected} if expected else {})
-    if door.status == 200 and "mock" not in door.name:
-        assert f"answer from {INSIDE}" in answer.text
+    assert differences(fleet, door, evil, answer) == []
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
-def test_without_the_plugin_the_door_is_open(inert_fleet, evil, door):
+def test_without_the_plugin_the_door_is_open(inert_fleet, evil, door, battery):
     for _ in range(20):
         through(inert_fleet, door, evil)
         if inert_fleet.out_of_set(evil):
             assert door.is_open_without_us, "LiteLLM was believed to shut this door itself"
             return
+    battery.shut_by_litellm(door.name)
     assert not door.is_open_without_us, "20 requests and none left the set although nothing is enforced"
 
 
@@ -122,11 +44,12 @@ class TestRedirects:
         return Fault.redirect(fleet.urls[target])
 
     @pytest.mark.parametrize("call", CALLS)
-    def test_a_prompt_is_not_sent_on(self, fleet, call):
+    def test_a_prompt_is_not_sent_on(self, fleet, call, battery):
         source, target = ("claude-eu", "claude-us") if call == "messages" else ("eu-a", "us-a")
         fleet.providers[source].always(self.fault(fleet, target))
 
         answer = fleet.send(call, [source])
+        battery.tried(f"redirect: {call}", answer, arrivals=fleet.arrivals(), expected=1)
 
         assert answer.status_code >= 400
         assert fleet.calls() == {source: 1}
@@ -157,6 +80,13 @@ def test_a_deployment_id_inside_the_set_is_served(fleet):
     assert answer.headers["x-permit-decision-id"]
 
 
+OTHER_SCOPES = {
+    "other-endpoint": ("us-a", {}),
+    "other-tenant": ("eu-a", {"tenant": "globex"}),
+    "other-classification": ("eu-a", {"data_classification": "phi"}),
+}
+
+
 class TestCache:
     """The response cache never answers one permit's request with another's answer."""
 
@@ -166,7 +96,7 @@ class TestCache:
         token = fleet.issuer.mint([endpoint], body=raw, **permit)
         answer = fleet.post(PATHS["chat"], raw, {"x-llm-permit": token})
         assert answer.status_code == 200, answer.text
-        return answer.json()["choices"][0]["message"]["content"]
+        return answer
 
     @pytest.fixture
     def prompt(self, fleet):
@@ -179,20 +109,15 @@ class TestCache:
         self.ask(fleet, "eu-a", prompt)
         assert fleet.calls() == {"eu-a": 1}
 
-    @pytest.mark.parametrize(
-        ("endpoint", "permit"),
-        [
-            pytest.param("us-a", {}, id="other-endpoint"),
-            pytest.param("eu-a", {"tenant": "globex"}, id="other-tenant"),
-            pytest.param("eu-a", {"data_classification": "phi"}, id="other-classification"),
-        ],
-    )
-    def test_another_scope_gets_its_own_answer(self, fleet, prompt, endpoint, permit):
+    @pytest.mark.parametrize("scope", OTHER_SCOPES)
+    def test_another_scope_gets_its_own_answer(self, fleet, prompt, scope, battery):
+        endpoint, permit = OTHER_SCOPES[scope]
         self.ask(fleet, "eu-a", prompt)
 
-        content = self.ask(fleet, endpoint, prompt, **permit)
+        answer = self.ask(fleet, endpoint, prompt, **permit)
+        battery.tried(f"cache: {scope}", answer, arrivals=fleet.arrivals(), expected=2)
 
-        assert content == f"answer from {endpoint}"
+        assert answer.json()["choices"][0]["message"]["content"] == f"answer from {endpoint}"
         assert sum(fleet.calls().values()) == 2
 
     def test_a_callers_namespace_and_key_change_nothing(self, fleet, prompt):
