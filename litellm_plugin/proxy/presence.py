@@ -30,6 +30,8 @@ _HOOKS: Final = (
     "async_log_failure_event",
 )
 _DEFINED: Final = tuple(vars(PermitRouter)[name] for name in _HOOKS)
+_FINAL: Final = "async_pre_call_deployment_hook"
+_TRUSTED: Final = frozenset({"litellm", "litellm_enterprise", "litellm_plugin"})
 _PARTS: Final = ("runtime", "_enforcement", "_outcomes")
 _SETTINGS: Final = ("routing_strategy", "enable_pre_call_checks", "disable_cooldowns")
 # Each of these on the router itself stands before LiteLLM's own, which asks our hook: set_custom_routing_strategy.
@@ -65,8 +67,12 @@ class Presence:
         return [*self._hook_faults(), *self._app_faults(), *self._router_faults()]
 
     def _hook_faults(self) -> Iterator[str]:
-        if not any(callback is self._hooks for callback in litellm.callbacks):
+        callbacks = litellm.callbacks
+        place = next((place for place, each in enumerate(callbacks) if each is self._hooks), None)
+        if place is None:
             yield "litellm.callbacks does not hold the plugin's hooks"
+            return
+        yield from filter(None, map(_rewriter, callbacks[place + 1 :]))
         own = vars(self._hooks)
         defined = tuple(map(vars(type(self._hooks)).get, _HOOKS))
         if defined != _DEFINED or not own.keys().isdisjoint(_HOOKS):
@@ -90,6 +96,20 @@ class Presence:
                 yield "LiteLLM has no router"
             return
         yield from router_faults(router)
+
+
+def _rewriter(callback: object) -> str | None:
+    """Says that a callback may rewrite calls after the final check; LiteLLM runs these hooks in the list's order.
+
+    LiteLLM's own that stand behind ours keep a call where it goes.
+    """
+    hook = getattr(type(callback), _FINAL, None)
+    if hook is None or str(getattr(hook, "__module__", "")).partition(".")[0] in _TRUSTED:
+        return None
+    return (
+        f"{type(callback).__module__}.{type(callback).__qualname__} may rewrite calls after the final check; list "
+        "litellm_plugin.permit_router behind it in litellm_settings.callbacks"
+    )
 
 
 def router_faults(router: Any) -> Iterator[str]:

@@ -9,23 +9,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from battery import Battery
-from fleet import Fleet
+from fleet import SETTINGS, Fleet
 from valkey_process import ValkeyProcess
 
 from litellm_plugin.testing import RecordingProvider, ServerThread
 
 BATTERY = pytest.StashKey[Battery]()
-
-# Real settings of a careless operator: what they open must stay shut.
-SETTINGS = {
-    "litellm_settings": {"cache": True, "cache_params": {"type": "local"}, "default_fallbacks": ["claude"]},
-    "router_settings": {
-        "num_retries": 0,
-        "disable_cooldowns": True,
-        "fallbacks": [{"eu-only": ["claude"]}, {"gemini": ["claude", "gpt"]}],
-        "model_group_alias": {"gpt-alias": "gpt", "files-alias": "gpt"},
-    },
-}
 
 
 def pytest_configure(config):

@@ -47,6 +47,17 @@ POLICY: dict[str, Any] = {
     "egress": {"other_logger.logger": ["public", "internal", "phi"]},
 }
 
+# Real settings of a careless operator: what they open must stay shut.
+SETTINGS = {
+    "litellm_settings": {"cache": True, "cache_params": {"type": "local"}, "default_fallbacks": ["claude"]},
+    "router_settings": {
+        "num_retries": 0,
+        "disable_cooldowns": True,
+        "fallbacks": [{"eu-only": ["claude"]}, {"gemini": ["claude", "gpt"]}],
+        "model_group_alias": {"gpt-alias": "gpt", "files-alias": "gpt"},
+    },
+}
+
 
 def deployment(provider: RecordingProvider, group: str, url: str, **info: Any) -> dict[str, Any]:
     name = provider.name

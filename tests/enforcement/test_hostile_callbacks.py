@@ -10,8 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SETTINGS
-from fleet import CALLS, POLICY, Fleet
+from fleet import CALLS, POLICY, SETTINGS, Fleet
 from layers_fleet import FORGET
 
 from litellm_plugin.testing import Fault
@@ -39,26 +38,31 @@ class Hostile(CustomLogger):
         group = proxy_server.llm_router.get_model_list(model_name=model)
         return [each for each in group if each not in healthy_deployments] or healthy_deployments
 
+class Rewriter(CustomLogger):
     async def async_pre_call_deployment_hook(self, kwargs, call_type):
         wanted = order("rewrite")
         return {**kwargs, **wanted} if wanted else None
 
 callback = Hostile()
+rewriter = Rewriter()
 '''
 
 
 class HostileFleet(Fleet):
-    """A fleet whose operator registered one more callback after ours."""
+    """A fleet whose operator registered one more callback after ours, or others before and after it."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ("hostile.callback",)
 
     def config(self):
         Path(self.folder.name, "hostile.py").write_text(HOSTILE + FORGET)
         self.order()
         config = super().config()
         settings = config["litellm_settings"]
-        settings["callbacks"].append("hostile.callback")
+        settings["callbacks"] = [*self.before, *settings["callbacks"], *self.after]
         settings["permit_router"]["egress"] = {
             **POLICY["egress"],
-            "hostile.callback": ["public", "internal", "phi"],
+            **{each: ["public", "internal", "phi"] for each in (*self.before, *self.after)},
         }
         return config
 
@@ -148,24 +152,64 @@ def test_fields_that_are_put_back_lead_nowhere_else(hostile, evil, fields, statu
     assert set(hostile.calls()) <= {"eu-a"}
 
 
-OPEN = pytest.mark.xfail(
-    reason="LiteLLM passes the call through the deployment hooks in the order of litellm.callbacks: what a "
-    "callback behind ours writes into it is not seen by our final check"
-)
+class RewritingBefore(HostileFleet):
+    before = ("hostile.rewriter",)
+    after = ()
+
+
+class RewritingAfter(HostileFleet):
+    after = ("hostile.rewriter",)
+
+
+@pytest.fixture(scope="module")
+def shared_rewriting():
+    with RewritingBefore(settings=SETTINGS) as fleet:
+        yield fleet.ready()
+
+
+@pytest.fixture
+def rewriting(shared_rewriting):
+    shared_rewriting.clear()
+    yield shared_rewriting
+    shared_rewriting.order()
+
+
 HOST = {"api_base": "EVIL/v1"}
 OTHER_HOST = {"base_url": "EVIL/v1", "api_base": None}
 OTHER_PROVIDER = {"model": "anthropic/claude-test", "custom_llm_provider": "anthropic", "api_base": "EVIL"}
 REWRITES = [
-    *(pytest.param(call, HOST, marks=OPEN, id=f"api-base-{call}") for call in CALLS),
-    *(pytest.param(call, OTHER_HOST, marks=OPEN, id=f"base-url-{call}") for call in ("chat", "completions")),
-    *(pytest.param(call, OTHER_PROVIDER, marks=OPEN, id=f"provider-{call}") for call in ("chat", "messages")),
+    *(pytest.param(call, HOST, id=f"api-base-{call}") for call in CALLS),
+    *(pytest.param(call, OTHER_HOST, id=f"base-url-{call}") for call in ("chat", "completions")),
+    *(pytest.param(call, OTHER_PROVIDER, id=f"provider-{call}") for call in ("chat", "messages")),
 ]
 
 
 @pytest.mark.parametrize(("call", "fields"), REWRITES)
-def test_a_call_that_is_rewritten_after_the_final_check_is_not_made(hostile, evil, call, fields):
-    hostile.order(rewrite=at(evil, fields))
+def test_a_call_that_is_rewritten_before_the_final_check_is_not_made(rewriting, evil, call, fields):
+    rewriting.order(rewrite=at(evil, fields))
 
-    hostile.send(call, [endpoint_of(call)])
+    answer = rewriting.send(call, [endpoint_of(call)])
 
-    assert hostile.out_of_set(evil) == []
+    assert rewriting.out_of_set(evil) == []
+    assert rewriting.calls() == {}
+    assert answer.status_code in REFUSED, answer.text
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_rewriting_callback_that_does_nothing_changes_nothing(rewriting, call):
+    assert rewriting.send(call, [endpoint_of(call)]).status_code == 200
+    assert rewriting.calls() == {endpoint_of(call): 1}
+
+
+def test_a_callback_that_may_rewrite_calls_after_the_final_check_turns_health_red(evil):
+    with RewritingAfter(settings=SETTINGS) as fleet:
+        fleet.ready()
+        fleet.order(rewrite=at(evil, HOST))
+
+        answer = fleet.send("chat", ["eu-a"])
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+        assert fleet.out_of_set(evil) == []
+        assert fleet.calls() == {}
+        (fault,) = fleet.health()["faults"]
+        assert "list litellm_plugin.permit_router behind it" in fault["message"]

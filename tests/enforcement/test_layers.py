@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 from calls import GOVERNED, under
-from conftest import SETTINGS
 from doors import DOORS, EVIL, Door, differences, real, through
+from fleet import SETTINGS
 from layers_fleet import LayersFleet
 
 from litellm_plugin.testing import Fault
