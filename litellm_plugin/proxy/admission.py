@@ -5,6 +5,7 @@ It wraps what LiteLLM's ExceptionMiddleware wraps, so that CORS and root paths w
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from functools import partial
@@ -43,6 +44,8 @@ _KEY_HEADERS: Final = (
     b"x-goog-api-key",
     b"ocp-apim-subscription-key",
 )
+# Reading a megabyte takes some 10 ms; a body of the largest size would hold every request of the worker up.
+_LARGE_BODY_BYTES: Final = 1_000_000
 _TRACE_HEADER: Final = b"x-litellm-trace-id"
 # What a caller may still say to LiteLLM in its own headers; the others steer retries, tags, timeouts or caches.
 _LITELLM_HEADERS: Final = frozenset(
@@ -214,7 +217,10 @@ class Admission:
             body = await read_body(receive, policy.permit.max_body_bytes)
             digest = hashlib.sha256(body or request_line(scope)).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
-            payload = publish_body(body, policy.body_fields)
+            if len(body) > _LARGE_BODY_BYTES:
+                payload = await asyncio.to_thread(publish_body, body, policy.body_fields)
+            else:
+                payload = publish_body(body, policy.body_fields)
             claim = await self._runtime.claim(permit, digest)
         except PermitRejected as rejected:
             raise Refused(denial.verdict_of(rejected), permit) from rejected

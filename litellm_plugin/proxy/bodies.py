@@ -19,6 +19,11 @@ REFUSED_FIELDS: Final[Mapping[CallType, tuple[str, ...]]] = MappingProxyType(
 )
 """Fields that end the request, instead of being left out of it."""
 
+# Longer than any group, deployment id or provider's model name; LiteLLM copies and logs the text many times.
+MODEL_CHARS: Final = 512
+# OpenAI publishes 16.
+METADATA_KEYS: Final = 64
+
 # Tools for which LiteLLM sends the prompt elsewhere itself.
 _REFUSED_TOOLS: Final = frozenset({"mcp", "mcp_toolset", "file_search"})
 
@@ -38,12 +43,35 @@ _CHAT_OPTIONAL: Final[Mapping[str, type]] = MappingProxyType({"response_format":
 _KINDS: Final[Mapping[type, str]] = {list: "a list", str: "text", Mapping: "an object"}
 
 
+_LONG_MODEL: Final = Verdict(
+    Reason.BODY_INVALID, f"The field 'model' must have at most {MODEL_CHARS} characters."
+)
+
+
+def excess(document: Mapping[str, object], call_type: CallType) -> Verdict | None:
+    """Says what of a body as it came is larger than LiteLLM may copy; None when nothing is."""
+    model = document.get("model")
+    if isinstance(model, str) and len(model) > MODEL_CHARS:
+        return _LONG_MODEL
+    metadata = document.get("metadata")
+    # A pass-through's metadata is in the provider's own schema.
+    if (
+        call_type is not CallType.PASS_THROUGH
+        and isinstance(metadata, Mapping)
+        and len(metadata) > METADATA_KEYS
+    ):
+        return Verdict(Reason.BODY_INVALID, f"The field 'metadata' must have at most {METADATA_KEYS} keys.")
+    return None
+
+
 def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
     """Says why a body cannot be served at all; None when it can."""
     model = data.get("model")
     if not isinstance(model, str) or "," in model:
         # LiteLLM takes a list, or a comma, for several calls at once.
         return Verdict(Reason.BODY_INVALID, "The field 'model' must name one model group.")
+    if len(model) > MODEL_CHARS:  # of a form the names alone were read before
+        return _LONG_MODEL
     named = [name for name in REFUSED_FIELDS.get(call_type, ()) if data.get(name)]
     if named:
         return Verdict(

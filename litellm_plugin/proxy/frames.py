@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
-from litellm_plugin.proxy.bodies import refusal, tool_refusal
+from litellm_plugin.proxy.bodies import excess, refusal, tool_refusal
 from litellm_plugin.proxy.fields import published, scrub
 from litellm_plugin.routing.facts import CallType
 
@@ -172,7 +172,8 @@ def _responses_frame(
     elif previous:
         _refuse("The field 'previous_response_id' may name a response of this socket alone.")
     read = {name: value for name, value in body.items() if name not in aside}
-    refused = refusal({**read, "model": group}, CallType.RESPONSES)
+    whole = {**read, "model": group}
+    refused = excess(whole, CallType.RESPONSES) or refusal(whole, CallType.RESPONSES)
     if refused is not None:
         raise RequestDenied(refused)
     read.pop("cache", None)

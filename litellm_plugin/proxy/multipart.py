@@ -22,6 +22,8 @@ _DISPOSITION: Final = re.compile(
     rb'form-data; ?name="(?P<name>[^"\\]+)"(; ?filename="(?P<filename>[^"\\]*)")?'
 )
 _REPEATABLE: Final = frozenset({"image", "mask"})
+# Starlette's own default for fields and for files (starlette.formparsers), which LiteLLM's forms are read with.
+MAX_PARTS: Final = 1000
 _PART_HEADERS: Final = frozenset({"content-disposition", "content-type", "content-length"})
 
 
@@ -36,7 +38,7 @@ def boundary_of(content_type: bytes) -> bytes | None:
 
 
 def form_names(body: bytes, boundary: bytes) -> frozenset[str]:
-    """Gives the fields' names of one whole form, in which each field stands once.
+    """Gives the fields' names of one whole form, in which each field stands once, of at most `MAX_PARTS` parts.
 
     Files of a list (`image`) and names that end in `[]` may come several times.
 
@@ -63,6 +65,7 @@ class _Reader:
     def __init__(self) -> None:
         self.is_whole = False
         self.names: set[str] = set()
+        self._parts = 0
         self._field = bytearray()
         self._value = bytearray()
         self._headers: dict[str, bytes] = {}
@@ -78,6 +81,9 @@ class _Reader:
         }
 
     def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise MultipartError(f"it may have at most {MAX_PARTS} parts")
         self._headers = {}
 
     def _end_header(self) -> None:

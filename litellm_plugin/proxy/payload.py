@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
+from litellm_plugin.proxy.bodies import excess
 from litellm_plugin.proxy.fields import published
 from litellm_plugin.proxy.meaning import is_form
 
@@ -85,9 +86,12 @@ def publish(
         extra: Fields that the operator opened.
 
     Raises:
-        RequestDenied: The body cannot be read, or is a form with other fields.
+        RequestDenied: The body cannot be read, is too large in a part, or is a form with other fields.
     """
     document = read(body)
+    refused = excess(document, call_type)
+    if refused is not None:
+        raise RequestDenied(refused)
     kept, dropped = published(document, call_type, extra)
     if not dropped:
         return Payload(body, document)

@@ -18,6 +18,7 @@ from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.opened import OpenedPaths
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
+from litellm_plugin.proxy.repeats import forbid_repeats
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.proxy.selfcheck import (
     INERT,
@@ -90,7 +91,8 @@ def install(app: Any, runtime: Runtime) -> None:
     Browsers are shown our headers.
 
     Raises:
-        ConfigurationError: The middleware stack is not built yet, or holds no ExceptionMiddleware.
+        ConfigurationError: The middleware stack is not built yet, or holds no ExceptionMiddleware; or the
+            OpenAI client cannot be told not to repeat a request.
     """
     outer = exception_middleware(app)
     if outer is None:
@@ -105,6 +107,7 @@ def install(app: Any, runtime: Runtime) -> None:
     _expose_headers(app)
     if not runtime.is_inert:
         forbid_redirects()
+        forbid_repeats()
 
 
 def _admission() -> Admission:

@@ -15,7 +15,8 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.backstop import Backstop
 from litellm_plugin.proxy.hooks import PermitRouter
-from litellm_plugin.proxy.redirects import are_forbidden
+from litellm_plugin.proxy.redirects import are_forbidden as redirects_are_forbidden
+from litellm_plugin.proxy.repeats import are_forbidden as repeats_are_forbidden
 from litellm_plugin.proxy.selfcheck import router_findings
 
 if TYPE_CHECKING:
@@ -86,8 +87,10 @@ class Presence:
             yield "admission is not in the app's middleware stack"
         if not isinstance(self._app.router.middleware_stack, Backstop):
             yield "the backstop is not in the app's router"
-        if not are_forbidden():
+        if not redirects_are_forbidden():
             yield "an HTTP client follows redirects again: its send method was replaced"
+        if not repeats_are_forbidden():
+            yield "the OpenAI client repeats requests by itself again: its get_max_retries was replaced"
 
     def _router_faults(self) -> Iterator[str]:
         router = proxy_server.llm_router

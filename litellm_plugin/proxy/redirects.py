@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.proxy.context import current_state
@@ -16,52 +17,72 @@ from litellm_plugin.proxy.context import current_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# httpx, and its successor that newer SDKs bring along.
-_LIBRARIES: Final = ("httpx", "httpx2")
+
+@dataclass(frozen=True, slots=True)
+class _Seam:
+    """The method of a client that every request of it passes, and its option for redirects."""
+
+    library: str
+    client: str
+    method: str
+    option: str
+    is_async: bool = False
+
+
+_SEAMS: Final = (
+    _Seam("httpx", "AsyncClient", "send", "follow_redirects", is_async=True),
+    _Seam("httpx", "Client", "send", "follow_redirects"),
+    # httpx' successor, which newer SDKs bring along.
+    _Seam("httpx2", "AsyncClient", "send", "follow_redirects", is_async=True),
+    _Seam("httpx2", "Client", "send", "follow_redirects"),
+    # get, post and ws_connect too end here; LiteLLM's own aiohttp handler posts to `aiohttp_openai/` with it.
+    _Seam("aiohttp", "ClientSession", "_request", "allow_redirects", is_async=True),
+    _Seam("requests", "Session", "send", "allow_redirects"),
+)
 _MARK: Final = "_permit_router_guarded"
-_guarded_clients: Final[list[Any]] = []
+_guarded: Final[list[tuple[Any, str]]] = []
 
 
 def forbid_redirects() -> None:
-    """Makes every httpx client refuse to follow redirects inside a request; safe to call again."""
-    for name in _LIBRARIES:
+    """Makes every HTTP client refuse to follow redirects inside a request; safe to call again."""
+    for seam in _SEAMS:
         try:
-            library = importlib.import_module(name)
+            library = importlib.import_module(seam.library)
         except ImportError:
             continue
-        _guard(library.AsyncClient, _async_send)
-        _guard(library.Client, _sync_send)
+        _guard(getattr(library, seam.client), seam)
 
 
 def are_forbidden() -> bool:
     """Whether every client that was guarded still is; a wrapper round the guard passes its mark on."""
-    return all(getattr(client.send, _MARK, False) for client in _guarded_clients)
+    return all(getattr(getattr(client, method), _MARK, False) for client, method in _guarded)
 
 
-def _guard(client: Any, wrap: Callable[[Any], Any]) -> None:
-    if not getattr(client.send, _MARK, False):
-        guarded = wrap(client.send)
+def _guard(client: Any, seam: _Seam) -> None:
+    send = getattr(client, seam.method)
+    if not getattr(send, _MARK, False):
+        guarded = (_async if seam.is_async else _sync)(send, seam.option)
         setattr(guarded, _MARK, True)
-        client.send = guarded
-        if client not in _guarded_clients:
-            _guarded_clients.append(client)
+        setattr(client, seam.method, guarded)
+    if (client, seam.method) not in _guarded:
+        _guarded.append((client, seam.method))
 
 
-def _async_send(send: Any) -> Any:
+def _async(send: Callable[..., Any], option: str) -> Callable[..., Any]:
     @functools.wraps(send)
-    async def guarded(self: Any, request: Any, **options: Any) -> Any:
-        return await send(self, request, **_without_redirects(options))
+    async def guarded(self: Any, *request: Any, **options: Any) -> Any:
+        return await send(self, *request, **_without_redirects(options, option))
 
     return guarded
 
 
-def _sync_send(send: Any) -> Any:
+def _sync(send: Callable[..., Any], option: str) -> Callable[..., Any]:
     @functools.wraps(send)
-    def guarded(self: Any, request: Any, **options: Any) -> Any:
-        return send(self, request, **_without_redirects(options))
+    def guarded(self: Any, *request: Any, **options: Any) -> Any:
+        return send(self, *request, **_without_redirects(options, option))
 
     return guarded
 
 
-def _without_redirects(options: dict[str, Any]) -> dict[str, Any]:
-    return options if current_state() is None else {**options, "follow_redirects": False}
+def _without_redirects(options: dict[str, Any], option: str) -> dict[str, Any]:
+    return options if current_state() is None else {**options, option: False}

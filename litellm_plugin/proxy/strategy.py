@@ -25,6 +25,7 @@ from litellm_plugin.proxy.fields import DESTINATION
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.paths import PathKind, Route
 from litellm_plugin.proxy.redirects import forbid_redirects
+from litellm_plugin.proxy.repeats import forbid_repeats
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
@@ -224,6 +225,7 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
             if hasattr(router, name):
                 setattr(router, name, _refusing(name))
         forbid_redirects()
+        forbid_repeats()
         register()
 
     async def _call(self, *args: Any, **kwargs: Any) -> Any:

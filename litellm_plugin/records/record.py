@@ -8,10 +8,12 @@ finite becomes null. The shapes are fixed by `decision.schema.json` and `attempt
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from litellm_plugin.routing.decision import Exclusion
+from litellm_plugin.routing.verdicts import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -32,6 +34,11 @@ MESSAGE_CHARS = 512
 # A caller can send any number of unknown fields; the line must not grow with them.
 DROPPED_FIELDS = 64
 EGRESS_NAMES = 64
+# Callers write these names and can write a prompt there; what looks like none stands for it.
+OTHER_FIELDS = "(other)"
+NO_MODEL_NAME = "(not a model name)"
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@*+-]{1,256}")
 OUTSIDE_CANDIDATES = 64
 
 
@@ -110,8 +117,8 @@ def decision_record(
         permit: What may be said of the permit; None when none was verified.
         scope: What the permit opened; None falls back to the decision's own scope.
         call_type: Which schema the body follows; None before that is known.
-        requested_model: The model name that was asked for.
-        dropped_fields: Names of the body's fields that were not let through.
+        requested_model: The model name that was asked for; `NO_MODEL_NAME` stands for other text.
+        dropped_fields: Names of the body's fields that were not let through; `OTHER_FIELDS` stands for other text.
         egress_held: Names of the egresses that may not receive the request.
         statistics_age_ms: The age of the statistics that were read.
         timings_ms: How long each stage took.
@@ -127,16 +134,16 @@ def decision_record(
         "mode": mode,
         "outcome": "denied" if verdict else "routed",
         "reason": str(verdict.reason) if verdict else None,
-        "message": _cut(verdict.message, MESSAGE_CHARS) if verdict else None,
+        "message": _message(verdict, requested_model) if verdict else None,
         "method": _cut(method),
         # A query string can carry a key (`?api_key=`), a path cannot.
         "path": _cut(path.partition("?")[0]),
         "call_type": str(call_type) if call_type is not None else None,
-        "requested_model": _text(requested_model),
+        "requested_model": _model(requested_model),
         "permit": _permit(permit) if permit else None,
         **_scope(scope or (decision.scope if decision else None)),
         **_choice(decision),
-        "dropped_fields": [_cut(name) for name in dropped_fields[:DROPPED_FIELDS]],
+        "dropped_fields": _fields(dropped_fields),
         "dropped_fields_count": len(dropped_fields),
         "egress_held": [_cut(name) for name in sorted(egress_held)[:EGRESS_NAMES]],
         "statistics_age_ms": _milliseconds(statistics_age_ms),
@@ -285,14 +292,17 @@ def _rule(rule: RuleMatch) -> Record:
     return {
         "name": _cut(rule.name),
         "strategy": _cut(rule.strategy),
-        "values": {_cut(name): _fact(value) for name, value in rule.values.items()},
+        "values": {
+            _cut(name): _model(str(value)) if name == "request.model" else _fact(value)
+            for name, value in rule.values.items()
+        },
         "absent": {_cut(name): [_cut(fact) for fact in facts] for name, facts in rule.absent.items()},
     }
 
 
 def _request(facts: RequestFacts) -> Record:
     return {
-        "model_group": _cut(facts.model_group),
+        "model_group": _model(facts.model_group),
         "call_type": str(facts.call_type),
         "input_tokens": facts.input_tokens,
         "largest_input_tokens": facts.largest_input_tokens,
@@ -340,6 +350,27 @@ def _cut(text: str, chars: int = TEXT_CHARS) -> str:
         return text
     # RFC 8259 section 8.2: readers differ on unpaired surrogates, and some refuse the whole line.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _model(name: str | None) -> str | None:
+    if not name:
+        return name
+    return _cut(name) if _MODEL_NAME.fullmatch(name) else NO_MODEL_NAME
+
+
+def _message(verdict: Verdict, requested_model: str | None) -> str:
+    text = verdict.message
+    if requested_model is not None and _model(requested_model) == NO_MODEL_NAME:
+        text = text.replace(quoted(requested_model), NO_MODEL_NAME)
+    return _cut(text, MESSAGE_CHARS)
+
+
+def _fields(names: Sequence[str]) -> list[str]:
+    """The names that are a field's, in their order, and one entry for all that are not."""
+    told = [name for name in names if _FIELD_NAME.fullmatch(name)]
+    if len(told) == len(names):
+        return told[:DROPPED_FIELDS]
+    return [*told[: DROPPED_FIELDS - 1], OTHER_FIELDS]
 
 
 def _text(text: str | None) -> str | None:

@@ -136,6 +136,7 @@ class Fleet:
                 *self.group("eu-only", ["eu-b"], id="eu-b-2"),
                 *self.dialect("ranker", "cohere/rerank-test", ["eu-a", "us-a"]),
                 *self.dialect("gemini", "gemini/gemini-test", ["eu-a", "us-a"]),
+                *self.dialect("aio", "aiohttp_openai/gpt-test", ["eu-a", "us-a"]),
             ],
             "litellm_settings": {"permit_router": policy},
             "router_settings": {"num_retries": 0, "disable_cooldowns": True},

@@ -54,6 +54,20 @@ class TestRedirects:
         assert answer.status_code >= 400
         assert fleet.calls() == {source: 1}
 
+    def test_a_client_of_another_library_sends_nothing_on(self, fleet):
+        fleet.providers["eu-a"].always(self.fault(fleet, "us-a"))
+
+        answer = fleet.send("chat", ["eu-a"], model="aio")
+
+        assert answer.status_code >= 400
+        assert fleet.calls() == {"eu-a": 1}
+
+    def test_without_the_plugin_that_client_sends_the_prompt_on(self, inert_fleet):
+        inert_fleet.providers["eu-a"].always(self.fault(inert_fleet, "us-b"))
+        for _ in range(10):
+            inert_fleet.send("chat", ["eu-a"], model="aio")
+        assert "us-b" in inert_fleet.calls()
+
     def test_the_next_endpoint_of_the_plan_is_tried(self, fleet):
         fleet.providers["us-b"].always(self.fault(fleet, "us-a"))
 
@@ -70,6 +84,40 @@ class TestRedirects:
             inert_fleet.send("chat", ["eu-b", "us-a", "us-b"])
         assert "eu-a" in inert_fleet.calls()
         assert "answer from" in inert_fleet.send("chat", ["eu-a"]).text
+
+
+class TestRepeats:
+    """A provider that fails is asked once for each attempt on record: no client repeats by itself."""
+
+    @pytest.mark.parametrize(
+        ("call", "path"),
+        [
+            pytest.param("chat", PATHS["chat"], id="chat"),
+            pytest.param("embeddings", PATHS["embeddings"], id="embeddings"),
+            pytest.param("image", "/v1/images/generations", id="image"),
+            pytest.param("speech", "/v1/audio/speech", id="speech"),
+            pytest.param("moderation", "/v1/moderations", id="moderation"),
+        ],
+    )
+    def test_each_arrival_is_an_attempt_on_record(self, fleet, call, path):
+        fleet.providers["eu-a"].always(Fault.status(500))
+
+        answer = fleet.send(call, ["eu-a"], path=path)
+
+        attempts = [each for each in fleet.records_of(answer) if each["type"] == "attempt"]
+        assert (answer.status_code, len(attempts)) == (503, 1)
+        assert fleet.calls() == {"eu-a": 1}
+
+    @pytest.mark.parametrize(
+        ("call", "path"), [("image", "/v1/images/generations"), ("moderation", "/v1/moderations")]
+    )
+    def test_without_the_plugin_the_client_repeats(self, inert_fleet, call, path):
+        for provider in inert_fleet.providers.values():
+            provider.always(Fault.status(500))
+
+        inert_fleet.send(call, ["eu-a"], path=path)
+
+        assert max(inert_fleet.calls().values()) > 1
 
 
 def test_a_deployment_id_inside_the_set_is_served(fleet):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -82,6 +84,17 @@ def admit(worker, inner):
         return await drive(app, http_scope(path=path, headers=lines, **scope), messages)
 
     return send
+
+
+def _after(release, call):
+    """The call, once it is released; in the loop's own thread it would wait for itself."""
+
+    def waiting(*arguments, **options):
+        if threading.current_thread() is not threading.main_thread():
+            release.wait(5)
+        return call(*arguments, **options)
+
+    return waiting
 
 
 def begun(worker, state):
@@ -218,6 +231,42 @@ class TestAdmitted:
         await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
         assert inner.bodies == [b'{"model":"gpt","cache":{"no-cache":true}}']
         assert inner.states[0].dropped_fields == ("cache", "success_callback")
+
+    @pytest.mark.parametrize("size_bytes", [999_999, 1_000_000, 1_000_001, 3_000_000])
+    async def test_a_large_body_is_served_as_a_small_one_is(self, bare, inner, size_bytes):
+        worker = bare.load(binding="none", max_body_bytes=4_000_000)
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
+        start = b'{"model":"gpt","x":1,"user":"'
+        body = start + b"u" * (size_bytes - len(start) - 2) + b'"}'
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        assert (exchange.status, inner.bodies) == (200, [body.replace(b'"x":1,', b"")])
+        assert inner.states[0].dropped_fields == ("x",)
+
+    async def test_other_requests_go_on_while_a_large_body_is_read(self, bare, inner, monkeypatch):
+        worker = bare.load(binding="none", max_body_bytes=4_000_000)
+        token = worker.issuer.mint(["eu"])
+        app = Admission(inner, inner.router, worker.runtime)
+        release = threading.Event()
+        monkeypatch.setattr("json.dumps", _after(release, json.dumps))
+        scope = http_scope(headers=[("x-llm-permit", token)])
+        body = b'{"model":"gpt","x":1,"user":"' + b"u" * 1_000_000 + b'"}'
+        large = asyncio.create_task(
+            drive(app, scope, [{"type": "http.request", "body": body, "more_body": False}])
+        )
+        await asyncio.sleep(0)
+        small = await drive(app, scope, [{"type": "http.request", "body": BODY, "more_body": False}])
+        is_waiting = not large.done()
+        release.set()
+        assert (small.status, is_waiting, (await large).status) == (200, True, 200)
+
+    async def test_a_large_body_is_refused_as_a_small_one_is(self, bare, inner):
+        worker = bare.load(max_body_bytes=4_000_000)
+        body = b'{"model":"' + b"m" * 2_000_000 + b'"}'
+        scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=body))])
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
 
     async def test_a_body_of_published_fields_is_handed_on_as_it_came(self, bare, inner):
         worker = bare.load(binding="none")

@@ -3,12 +3,48 @@ from __future__ import annotations
 import pytest
 
 from litellm_plugin.errors import Reason
-from litellm_plugin.proxy.bodies import refusal
+from litellm_plugin.proxy.bodies import excess, refusal
 from litellm_plugin.proxy.fields import scrub
 from litellm_plugin.routing.facts import CallType
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 NOTHING = frozenset()
+
+
+class TestExcess:
+    """What of a body is too large to be copied, whatever else it says."""
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            {"model": "m" * 512},
+            {"model": ["m" * 513]},
+            {"metadata": {f"k{each}": "v" for each in range(64)}},
+            {"metadata": "k" * 1000},
+            {"litellm_metadata": {f"k{each}": "v" for each in range(65)}},
+        ],
+    )
+    def test_what_fits_passes(self, document):
+        assert excess(document, CallType.CHAT) is None
+
+    @pytest.mark.parametrize("call_type", CallType)
+    def test_a_long_model_is_refused(self, call_type):
+        verdict = excess({"model": "m" * 513}, call_type)
+        assert (verdict.reason, verdict.message) == (
+            Reason.BODY_INVALID,
+            "The field 'model' must have at most 512 characters.",
+        )
+        assert refusal({"model": "m" * 513}, call_type) == verdict
+
+    def test_metadata_with_many_keys_is_refused(self):
+        verdict = excess({"metadata": {f"k{each}": "v" for each in range(65)}}, CallType.CHAT)
+        assert (verdict.reason, verdict.message) == (
+            Reason.BODY_INVALID,
+            "The field 'metadata' must have at most 64 keys.",
+        )
+
+    def test_a_providers_own_metadata_is_its_own_matter(self):
+        assert excess({"metadata": {f"k{each}": 1 for each in range(65)}}, CallType.PASS_THROUGH) is None
 
 
 class TestRefusals:

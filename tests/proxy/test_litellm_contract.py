@@ -15,6 +15,7 @@ from pathlib import Path
 
 import fastapi
 import litellm
+import openai
 import pytest
 from fastapi.routing import iter_route_contexts
 from litellm.caching.caching import DualCache
@@ -526,3 +527,9 @@ class TestValues:
         assert issubclass(litellm.Timeout, Exception)
         assert issubclass(litellm.APIConnectionError, Exception)
         assert not issubclass(litellm.Timeout, litellm.APIConnectionError)
+
+
+@pytest.mark.parametrize("client", [openai._base_client.SyncAPIClient, openai._base_client.AsyncAPIClient])
+def test_the_openai_client_asks_for_each_request_how_often_to_repeat_it(client):
+    """`proxy/repeats.py` answers in its place."""
+    assert ".get_max_retries(self.max_retries)" in inspect.getsource(client)

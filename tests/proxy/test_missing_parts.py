@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import aiohttp
 import httpx
 import litellm
 import pytest
+import requests
 from fastapi import FastAPI
 from litellm.proxy import proxy_server
+from openai._models import FinalRequestOptions
 from proxy_cases import drive, http_scope, websocket_scope
 
 from litellm_plugin.proxy.context import Administrative
@@ -128,6 +131,20 @@ class TestApp:
         monkeypatch.setattr(httpx.AsyncClient, "send", httpx.AsyncClient.send.__wrapped__)
         (told,) = presence.missing()
         assert "follows redirects again" in told
+
+    @pytest.mark.parametrize(
+        ("client", "method"), [(aiohttp.ClientSession, "_request"), (requests.Session, "send")]
+    )
+    def test_so_is_one_of_another_library(self, presence, monkeypatch, client, method):
+        monkeypatch.setattr(client, method, getattr(client, method).__wrapped__)
+        (told,) = presence.missing()
+        assert "follows redirects again" in told
+
+    def test_a_client_that_repeats_again_is_told(self, presence, monkeypatch):
+        asked = FinalRequestOptions.get_max_retries.__wrapped__
+        monkeypatch.setattr(FinalRequestOptions, "get_max_retries", asked)
+        (told,) = presence.missing()
+        assert "repeats requests by itself again" in told
 
 
 class TestRouter:

@@ -52,6 +52,13 @@ class TestBoundary:
 
 
 class TestForm:
+    def test_as_many_parts_as_are_allowed_pass(self):
+        form_names(form(part("include[]", "a") * 1000), b"b")
+
+    def test_one_part_more_is_refused(self):
+        with pytest.raises(MultipartError, match="at most 1000 parts"):
+            form_names(form(part("include[]", "a") * 1001), b"b")
+
     def test_a_form_passes(self):
         assert form_names(form(part("model", "gpt"), FILE), b"b") == {"model", "file"}
 

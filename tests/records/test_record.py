@@ -141,8 +141,45 @@ def test_query_string_is_left_out(build):
 
 
 def test_text_from_outside_is_cut(build):
-    record = build.decision_record(requested_model="m" * 1000, dropped_fields=["f" * 1000])
-    assert (len(record["requested_model"]), len(record["dropped_fields"][0])) == (128, 128)
+    record = build.decision_record(requested_model="m" * 256)
+    assert len(record["requested_model"]) == 128
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o", "openai/gpt-4o", "azure/*", "us.anthropic.claude-3-5:0", "ft:gpt-4o@acme+x", ""]
+)
+def test_a_model_name_is_recorded(build, model):
+    record = build.decision_record(requested_model=model)
+    assert record["requested_model"] == model
+
+
+@pytest.mark.parametrize("model", ["my card is 4111", "m" * 257, "gpt\n", "é", "a=b"])
+def test_text_that_is_no_model_name_is_not_recorded(build, model):
+    record = build.decision_record(requested_model=model, decision=build.decision(model=model))
+    validate(record)
+    assert record["requested_model"] == "(not a model name)"
+    assert record["request"]["model_group"] == "(not a model name)"
+    assert json.dumps(model)[1:-1] not in json.dumps(record)
+
+
+def test_a_message_holds_no_text_that_is_no_model_name(build):
+    verdict = Verdict(Reason.NOT_AUTHORIZED, "No endpoint of model group 'my card is 4111' is in the set.")
+    record = build.decision_record(requested_model="my card is 4111", verdict=verdict)
+    assert record["message"] == "No endpoint of model group (not a model name) is in the set."
+
+
+def test_text_that_is_no_field_name_is_one_entry(build):
+    names = ["my card is 4111", "tags", "metadata.deployment", "include[]", "f" * 65, "é"]
+    record = build.decision_record(dropped_fields=names)
+    validate(record)
+    assert record["dropped_fields"] == ["tags", "metadata.deployment", "include[]", "(other)"]
+    assert record["dropped_fields_count"] == 6
+
+
+def test_the_other_entry_has_room(build):
+    record = build.decision_record(dropped_fields=[*(f"f{n}" for n in range(100)), "a b"])
+    validate(record)
+    assert (len(record["dropped_fields"]), record["dropped_fields"][-1]) == (64, "(other)")
 
 
 def test_message_is_cut(build):
