@@ -61,6 +61,8 @@ class Enforcement:
             RequestDenied: The body cannot be served, or nothing here is authorized for it.
         """
         state = self.permitted()
+        # First of all: LiteLLM tells a refused request to its callbacks too.
+        self._runtime.holding.drop_callbacks(data)
         if state.policy.permit.tenant_is_team:
             _holds(lambda: check_tenant(state.permit, team))
         if state.call_type is CallType.PASS_THROUGH:
@@ -73,7 +75,6 @@ class Enforcement:
             raise RequestDenied(refused)
         dropped = scrub(data, state.call_type, state.slot, state.policy.body_fields)
         state.dropped_fields = tuple(sorted({*state.dropped_fields, *dropped}))
-        self._runtime.holding.drop_callbacks(data.get("litellm_logging_obj"))
         self._runtime.holding.check_guardrails(data)
         state.call_id = _text(data.get("litellm_call_id"))
         state.team = team
