@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.proxy.content_urls import CONTENT_URLS
 from litellm_plugin.settings.explanation import BLOCK, unknown
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _OWN: Final = "litellm_plugin.permit_router"
 _CALLBACK_SETTINGS: Final = ("callbacks", "success_callback", "failure_callback", "input_callback")
+_TEAM_CALLBACK_SETTINGS: Final = ("success_callback", "failure_callback")
 # Read in LiteLLM 1.106: these export counts, prices and durations, or change the request in the process.
 CONTENT_FREE: Final = frozenset(
     {
@@ -32,6 +34,60 @@ CONTENT_FREE: Final = frozenset(
     }
 )
 """Callbacks that receive nothing of what callers write; they need no entry."""
+
+# StandardCallbackDynamicParams and _supported_callback_params of LiteLLM 1.101 to 1.109.
+DESTINATIONS: Final = frozenset(
+    {
+        "arize_api_key",
+        "arize_otlp_protocol",
+        "arize_space_id",
+        "arize_space_key",
+        "braintrust_api_key",
+        "braintrust_host",
+        "braintrust_project",
+        "dd_agent_host",
+        "dd_agent_port",
+        "dd_api_key",
+        "dd_site",
+        "gcs_bucket_name",
+        "gcs_path_service_account",
+        "humanloop_api_key",
+        "langfuse_environment",
+        "langfuse_host",
+        "langfuse_public_key",
+        "langfuse_secret",
+        "langfuse_secret_key",
+        "langfuse_span_scope",
+        "langsmith_api_key",
+        "langsmith_base_url",
+        "langsmith_project",
+        "langsmith_tenant_id",
+        "lunary_public_key",
+        "newrelic_api_key",
+        "newrelic_region",
+        "posthog_api_key",
+        "posthog_api_url",
+        "posthog_host",
+        "signoz_ingestion_endpoint",
+        "signoz_ingestion_key",
+        "slack_webhook_url",
+        "wandb_api_key",
+        "weave_project_id",
+    }
+)
+"""Parameters of a callback that say where it sends to, or with whose credentials."""
+
+SWITCHES: Final = frozenset(
+    {
+        "arize_error_sampling_rate",
+        "arize_success_sampling_rate",
+        "langfuse_prompt_version",
+        "langsmith_sampling_rate",
+        "litellm_disabled_callbacks",
+        "turn_off_message_logging",
+    }
+)
+"""Parameters of a callback that only say whether and what it sends; every other one is taken for a destination."""
 
 # litellm_logging.Logging.pre_call hands these the request before anything asks whether they may run.
 _TOLD_BEFORE: Final = frozenset({"sentry", "supabase"})
@@ -159,11 +215,25 @@ def egress_findings(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterat
                 f"{place.where}: the {place.kind} {place.name!r} may receive what callers write, and egress does "
                 f"not list it; write {BLOCK}.egress: {{{place.name}: [...]}} with the classifications it may receive"
             )
-    known = sorted({place.name for place in places} | CONTENT_FREE)
+    known = sorted({place.name for place in places} | CONTENT_FREE | {CONTENT_URLS})
     for name in policy.egress:
         if name not in known:
             yield f"{BLOCK}.egress: {unknown('egress', name, known)}; LiteLLM's configuration does not name it"
     yield from _foreign_embedders(config, places)
+    yield from _team_destinations(config)
+
+
+def _team_destinations(config: Mapping[str, Any]) -> Iterator[str]:
+    teams = _mapping(config.get("litellm_settings")).get("default_team_settings")
+    for position, team in enumerate(_mappings(teams)):
+        # litellm_pre_call_utils.add_team_based_callbacks_from_config
+        said = _mapping(team.get("callback_vars", team))
+        for name in sorted(DESTINATIONS & said.keys()):
+            yield (
+                f"litellm_settings.default_team_settings[{position}]: {name} would send a team's requests to a place "
+                "of its own under a name that egress clears; remove it: where a callback sends to stands in the "
+                "environment, for everybody"
+            )
 
 
 def _foreign_embedders(config: Mapping[str, Any], places: list[Egress]) -> Iterator[str]:
@@ -214,8 +284,13 @@ def _all(config: Mapping[str, Any]) -> Iterator[Egress]:
 
 def listed_callbacks(config: Mapping[str, Any], setting: str = "callbacks") -> tuple[str, ...]:
     """The entries of one of LiteLLM's callback settings, in its order."""
-    listed = _mapping(config.get("litellm_settings")).get(setting) or ()
-    return (listed,) if isinstance(listed, str) else tuple(map(str, listed))
+    return _listed(_mapping(config.get("litellm_settings")).get(setting))
+
+
+def _listed(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 
 
 def _callbacks(config: Mapping[str, Any]) -> Iterator[Egress]:
@@ -225,6 +300,12 @@ def _callbacks(config: Mapping[str, Any]) -> Iterator[Egress]:
             if name not in CONTENT_FREE:
                 always = name in _TOLD_BEFORE or setting == "input_callback"
                 yield Egress(Kind.CALLBACK, name, f"litellm_settings.{setting}", runs_always=always)
+    for position, team in enumerate(_mappings(settings.get("default_team_settings"))):
+        where = f"litellm_settings.default_team_settings[{position}]"
+        for setting in _TEAM_CALLBACK_SETTINGS:
+            for name in _listed(team.get(setting)):
+                if name not in CONTENT_FREE:
+                    yield Egress(Kind.CALLBACK, name, where, runs_always=name in _TOLD_BEFORE)
     for setting in ("post_call_rules", "pre_call_rules"):
         if isinstance(settings.get(setting), str):
             yield Egress(Kind.CALLBACK, settings[setting], f"litellm_settings.{setting}", runs_always=True)

@@ -24,10 +24,17 @@ from litellm.types.guardrails import GuardrailEventHooks
 from litellm_plugin.errors import RequestDenied
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
-from litellm_plugin.proxy.egress import CONTENT_FREE, EgressTable, Kind, not_cleared
+from litellm_plugin.proxy.egress import (
+    CONTENT_FREE,
+    DESTINATIONS,
+    SWITCHES,
+    EgressTable,
+    Kind,
+    not_cleared,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
     from litellm_plugin.errors import Verdict
 
@@ -102,6 +109,8 @@ _INTEGRATIONS: Final = ("litellm.integrations.", "litellm_enterprise.")
 _CHECKED_ELSEWHERE: Final = frozenset({"VectorStorePreCallHook", "AnthropicCacheControlHook"})
 # litellm.Cache puts this word into the lists; nothing is sent for it.
 _WORDS_OF_LITELLM: Final = frozenset({"cache"})
+# litellm.types.litellm_params.TRUSTED_CALLBACK_VARS_FIELD; 1.101 has none.
+_TRUSTED: Final = "litellm_trusted_callback_vars"
 _MARK: Final = "_permit_router_holds"
 _NAMES_LIMIT: Final = 4_096
 
@@ -154,11 +163,40 @@ class Holding:
                     not_cleared(str(guardrail.guardrail_name), state.scope.data_classification)
                 )
 
-    def drop_callbacks(self, logging: object) -> None:
-        """Takes callbacks that a key, a team or the caller named out of this request where it is not cleared for them.
+    def drop_callbacks(self, data: MutableMapping[str, Any]) -> None:
+        """Takes callbacks that a key or a team named out of this request where it is not cleared for them.
 
-        LiteLLM makes them before its pre-call hooks run, `success_callback` of a caller's body among them.
+        A destination of their own goes with all of them: `egress` clears a callback where the operator put it.
+        LiteLLM makes them before its pre-call hooks run.
         """
+        logging = data.get("litellm_logging_obj")
+        for place in (data, data.get("metadata"), data.get("litellm_metadata")):
+            if isinstance(place, dict):
+                for name in place.keys() & (DESTINATIONS | {_TRUSTED}):
+                    del place[name]
+        if logging is not None:
+            self.drop_destinations(logging)
+            self._drop_uncleared(logging)
+
+    def drop_destinations(self, logging: Any) -> None:
+        """Empties what a request says of where its callbacks send to, and takes out those that it named so."""
+        if not isinstance(current_state(), Permitted):
+            return
+        dynamic = getattr(logging, "standard_callback_dynamic_params", None) or {}
+        # Datadog's and New Relic's are read from here.
+        trusted = dict(getattr(logging, "_trusted_callback_vars", ()))
+        named = {*dynamic, *trusted} - SWITCHES
+        if not named:
+            return
+        for name in named & dynamic.keys():
+            # LiteLLM's records of the call share this mapping.
+            del dynamic[name]
+        logging._trusted_callback_vars = ()  # noqa: SLF001 - nothing public empties it
+        for name in _LISTS_OF_A_REQUEST:
+            if getattr(logging, name, None):
+                setattr(logging, name, [])
+
+    def _drop_uncleared(self, logging: object) -> None:
         for name in _LISTS_OF_A_REQUEST:
             named = getattr(logging, name, None)
             if named:
@@ -369,6 +407,7 @@ def _install_switch() -> None:
     if getattr(logging.should_run_callback, _MARK, False):
         return
     logging.should_run_callback = _marked(_asked(logging.should_run_callback))
+    logging.__init__ = _narrowed(logging.__init__)
     SlackAlerting.send_alert = _marked(_alerted(SlackAlerting.send_alert))
     # Synchronous callbacks run in LiteLLM's threads, which do not know the request by themselves.
     executor = litellm_logging.executor
@@ -388,6 +427,18 @@ def _asked(original: Any) -> Any:
         return bool(original(self, callback, *arguments, **options))
 
     return should_run_callback
+
+
+def _narrowed(original: Any) -> Any:
+    """What LiteLLM logs with knows no destination from the moment it is made: some paths ask no pre-call hook."""
+
+    @functools.wraps(original)
+    def made(self: Any, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        if _Switch.holding is not None:
+            _Switch.holding.drop_destinations(self)
+
+    return made
 
 
 def _alerted(original: Any) -> Any:

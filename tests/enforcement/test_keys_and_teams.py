@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fleet import CALLS, PATHS, STREAMING
+from fleet import CALLS, PATHS, POLICY, STREAMING
 from keyed_fleet import EVIL, SINK, KeyedFleet, key_header, key_text
 
 from litellm_plugin.testing import Fault
@@ -144,8 +144,22 @@ EGRESSES = {
     "body-callbacks-list": Egress(says={"callbacks": ["opik"], "service_callback": ["opik"]}, **SHUT),
 }
 
+ELSEWHERE = {**LANGSMITH, "langsmith_base_url": EVIL}
+LOGGING_ELSEWHERE = [{"callback_name": "langsmith", "callback_vars": ELSEWHERE}]
+LOGGING_HERE = [{"callback_name": "langsmith", "callback_vars": {"turn_off_message_logging": "false"}}]
+# They name a callback that is cleared, and another host for it.
+REDIRECTS = {
+    "redirected-key": {"metadata": {"logging": LOGGING_ELSEWHERE}},
+    "redirected-team": team(logging=LOGGING_ELSEWHERE),
+    "redirected-team-callbacks": team(
+        callback_settings={"success_callback": ["langsmith"], "callback_vars": ELSEWHERE}
+    ),
+}
+
 KEYS = {
     "plain": {},
+    "logging-here": {"metadata": {"logging": LOGGING_HERE}},
+    **REDIRECTS,
     "first-tenant": {"team_id": "acme"},
     "same-tenant": {"team_id": "acme"},
     "other-tenant": {"team_id": "globex"},
@@ -179,6 +193,19 @@ def shared_keyed_inert():
 @pytest.fixture(scope="module")
 def shared_tenants():
     with KeyedFleet(keys=KEYS, policy={"permit": {"tenant_is_team": True}}) as fleet:
+        yield fleet.ready()
+
+
+@pytest.fixture(scope="module")
+def shared_cleared():
+    """The operator logs to langsmith himself, and clears it for everything."""
+    callbacks = {
+        "callbacks": ["litellm_plugin.permit_router", "other_logger.logger"],
+        "success_callback": ["langsmith"],
+        "failure_callback": ["langsmith"],
+    }
+    policy = {"egress": {**POLICY["egress"], "langsmith": ["public", "internal", "phi"]}}
+    with KeyedFleet(keys=KEYS, settings={"litellm_settings": callbacks}, policy=policy) as fleet:
         yield fleet.ready()
 
 
@@ -385,6 +412,51 @@ class TestEgress:
     def test_without_the_plugin_the_prompt_leaves(self, keyed_inert, name):
         is_open = EGRESSES[name].is_open_without_us
         assert self.leaked(keyed_inert, name, within_s=10 if is_open else 3) == is_open
+
+
+class TestRedirectedLogging:
+    """`egress` clears a callback where the operator's environment sends it, and nowhere else."""
+
+    @pytest.fixture
+    def cleared(self, shared_cleared):
+        shared_cleared.clear()
+        return shared_cleared
+
+    def told(self, fleet, provider, key, endpoints=(INSIDE,), **extra):
+        """Sends a marked request and says whether the marker arrived at this place."""
+        mark, body = fleet.body("chat", model=GROUP, **extra)
+        fleet.ledger.allow(mark, endpoints)
+        raw = json.dumps(body).encode()
+        token = fleet.issuer.mint(endpoints, body=raw)
+        fleet.post(PATHS["chat"], raw, {"x-llm-permit": token, **key_header(key)})
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            if any(mark.encode() in each.body for each in provider.requests):
+                return True
+            time.sleep(0.1)
+        return False
+
+    @pytest.mark.parametrize("key", REDIRECTS)
+    @pytest.mark.parametrize(
+        ("endpoints", "extra"),
+        [
+            pytest.param((INSIDE,), {}, id="served"),
+            pytest.param(("nowhere",), {}, id="refused"),
+            pytest.param((INSIDE,), {"response_format": "misshapen"}, id="misshapen"),
+        ],
+    )
+    def test_the_keys_host_gets_nothing(self, cleared, key, endpoints, extra):
+        assert not self.told(cleared, cleared.evil, key, endpoints, **extra)
+
+    def test_the_operators_host_is_told_as_it_is_without_a_key(self, cleared):
+        assert self.told(cleared, cleared.sink, "redirected-key")
+
+    def test_a_key_may_name_a_cleared_callback_without_a_host(self, cleared):
+        assert self.told(cleared, cleared.sink, "logging-here")
+
+    @pytest.mark.parametrize("key", REDIRECTS)
+    def test_without_the_plugin_the_keys_host_is_told(self, keyed_inert, key):
+        assert self.told(keyed_inert, keyed_inert.evil, key)
 
 
 def test_a_key_that_disables_callbacks_does_not_disable_the_records(keyed):

@@ -164,6 +164,34 @@ def test_what_gets_every_request_is_known_from_the_configuration(config, always)
     assert place.runs_always is always
 
 
+def test_content_urls_may_be_cleared_and_need_no_entry(tmp_path):
+    check_configuration(BASE, policy(tmp_path, {}))
+    check_configuration(BASE, policy(tmp_path, {"content_urls": ["internal"]}))
+
+
+class TestTeams:
+    def config(self, **team):
+        return litellm_settings(default_team_settings=[{"team_id": "acme", **team}])
+
+    @pytest.mark.parametrize("setting", ["success_callback", "failure_callback"])
+    def test_a_teams_callback_that_is_not_listed_stops_the_start(self, tmp_path, setting):
+        (finding,) = findings(self.config(**{setting: ["langfuse"]}), tmp_path)
+        assert finding.startswith("litellm_settings.default_team_settings[0]: the callback 'langfuse'")
+
+    def test_a_teams_callback_that_is_listed_passes(self, tmp_path):
+        listed = policy(tmp_path, {"langfuse": ["internal"]})
+        check_configuration(self.config(success_callback=["langfuse"]), listed)
+
+    @pytest.mark.parametrize("is_nested", [False, True])
+    def test_a_teams_destination_stops_the_start(self, tmp_path, is_nested):
+        said = {"langfuse_host": "https://evil"}
+        config = self.config(
+            success_callback=["langfuse"], **({"callback_vars": said} if is_nested else said)
+        )
+        (finding,) = findings(config, tmp_path, {"langfuse": ["internal"]})
+        assert "default_team_settings[0]: langfuse_host would send" in finding
+
+
 def test_a_name_that_stands_in_two_settings_is_one_place():
     config = litellm_settings(success_callback=["langfuse"], failure_callback=["langfuse"])
     assert len(list(configured(config))) == 1

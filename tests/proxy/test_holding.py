@@ -191,14 +191,88 @@ class TestCallbacksOfARequest:
         inside()
         logging = types.SimpleNamespace(dynamic_success_callbacks=[Acting(), "s3", "helicone"])
 
-        holding.drop_callbacks(logging)
+        holding.drop_callbacks({"litellm_logging_obj": logging})
 
         assert logging.dynamic_success_callbacks == ["s3"]
 
     def test_without_any_nothing_changes(self, registered):
         logging = types.SimpleNamespace(dynamic_success_callbacks=None)
-        registered(table()).drop_callbacks(logging)
+        registered(table()).drop_callbacks({"litellm_logging_obj": logging})
         assert logging.dynamic_success_callbacks is None
+
+    def test_without_a_logging_object_nothing_is_dropped(self, registered):
+        data = {"model": "gpt"}
+        registered(table()).drop_callbacks(data)
+        assert data == {"model": "gpt"}
+
+
+class TestDestinationsOfARequest:
+    """What a key or a team says of where a callback sends to."""
+
+    def logging(self, trusted=(), **params):
+        return types.SimpleNamespace(
+            standard_callback_dynamic_params=params,
+            _trusted_callback_vars=trusted,
+            dynamic_success_callbacks=["s3"],
+        )
+
+    @pytest.mark.parametrize("name", ["langsmith_base_url", "langfuse_host", "s3_secret", "made_up_later"])
+    def test_one_is_emptied_and_what_was_named_with_it_dropped(self, registered, inside, name):
+        holding = registered(table(s3=["internal"]))
+        inside()
+        logging = self.logging(**{name: "http://evil"}, turn_off_message_logging=True)
+
+        holding.drop_callbacks({"litellm_logging_obj": logging})
+
+        assert logging.standard_callback_dynamic_params == {"turn_off_message_logging": True}
+        assert logging.dynamic_success_callbacks == []
+
+    def test_litellms_record_of_the_call_forgets_it_too(self, registered, inside):
+        holding = registered(table(s3=["internal"]))
+        inside()
+        logging = self.logging(langsmith_base_url="http://evil")
+        details = {"standard_callback_dynamic_params": logging.standard_callback_dynamic_params}
+
+        holding.drop_callbacks({"litellm_logging_obj": logging})
+
+        assert details == {"standard_callback_dynamic_params": {}}
+
+    def test_one_of_the_trusted_sort_is_emptied(self, registered, inside):
+        holding = registered(table(s3=["internal"]))
+        inside()
+        logging = self.logging(trusted=(("dd_site", "evil"),))
+
+        holding.drop_callbacks({"litellm_logging_obj": logging})
+
+        assert logging._trusted_callback_vars == ()
+        assert logging.dynamic_success_callbacks == []
+
+    def test_switches_stay_and_so_does_what_was_named_with_them(self, registered, inside):
+        holding = registered(table(s3=["internal"]))
+        inside()
+        logging = self.logging(langsmith_sampling_rate=0.5, turn_off_message_logging=True)
+
+        holding.drop_callbacks({"litellm_logging_obj": logging})
+
+        assert logging.standard_callback_dynamic_params == {
+            "langsmith_sampling_rate": 0.5,
+            "turn_off_message_logging": True,
+        }
+        assert logging.dynamic_success_callbacks == ["s3"]
+
+    @pytest.mark.parametrize("slot", ["metadata", "litellm_metadata"])
+    def test_the_request_says_nothing_of_it_any_more(self, registered, slot):
+        said = {"langsmith_base_url": "http://evil"}
+        data = {**said, "litellm_trusted_callback_vars": said, "model": "gpt", slot: {**said, "tags": []}}
+
+        registered(table()).drop_callbacks(data)
+
+        assert data == {"model": "gpt", slot: {"tags": []}}
+
+    def test_what_the_operators_own_code_says_outside_a_request_stays(self, registered):
+        logging = self.logging(langsmith_base_url="http://own")
+        registered(table()).drop_callbacks({"litellm_logging_obj": logging})
+        assert logging.standard_callback_dynamic_params == {"langsmith_base_url": "http://own"}
 
 
 class TestActing:
@@ -321,6 +395,7 @@ class TestSwitch:
             monkeypatch.setattr(
                 litellm_logging.Logging, "should_run_callback", litellm_logging.Logging.should_run_callback
             )
+            monkeypatch.setattr(litellm_logging.Logging, "__init__", litellm_logging.Logging.__init__)
             monkeypatch.setattr(SlackAlerting, "send_alert", SlackAlerting.send_alert)
             monkeypatch.setattr(litellm_logging.executor, "submit", litellm_logging.executor.submit)
             monkeypatch.setattr(holding_module._Switch, "holding", None)
@@ -338,6 +413,23 @@ class TestSwitch:
         installed(table(langfuse=[], s3=["internal"]))
         inside("langfuse")
         assert (self.runs("langfuse"), self.runs("s3")) == (False, True)
+
+    def test_what_litellm_logs_with_is_made_without_a_destination(self, installed, inside):
+        installed(table(langfuse=["internal"]))
+        inside()
+        logging = litellm_logging.Logging(
+            model="m",
+            messages=[],
+            stream=False,
+            call_type="acompletion",
+            start_time=None,
+            litellm_call_id="c",
+            function_id="f",
+            kwargs={"langfuse_host": "http://evil"},
+            dynamic_success_callbacks=["langfuse"],
+        )
+        assert logging.standard_callback_dynamic_params == {}
+        assert logging.dynamic_success_callbacks == []
 
     def test_litellms_threads_know_the_request(self, installed, inside):
         installed(table(langfuse=["internal"]))

@@ -22,9 +22,11 @@ from litellm.caching.caching import DualCache
 from litellm.integrations.custom_guardrail import is_guardrail_intervention
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.litellm_core_utils.get_llm_provider_logic import get_llm_provider
+from litellm.litellm_core_utils.initialize_dynamic_callback_params import _supported_callback_params
 from litellm.proxy import proxy_server
 from litellm.proxy._types import UserAPIKeyAuth
 from litellm.proxy.utils import ProxyLogging
+from litellm.types.utils import StandardCallbackDynamicParams
 from proxy_cases import http_scope
 from route_inventory import litellm_version
 from starlette._utils import get_route_path
@@ -35,6 +37,7 @@ from starlette.routing import Mount, WebSocketRoute
 import litellm_plugin.proxy
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy.denial import Denial
+from litellm_plugin.proxy.egress import DESTINATIONS, SWITCHES
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.slots import metadata_slot
 
@@ -169,6 +172,12 @@ def test_every_call_of_the_router_is_pinned():
 )
 def test_a_pinned_name_exists(module, name):
     assert hasattr(importlib.import_module(module), name)
+
+
+def test_every_parameter_of_a_callback_is_a_destination_or_a_switch():
+    assert {*_supported_callback_params, *StandardCallbackDynamicParams.__annotations__} <= (
+        DESTINATIONS | SWITCHES
+    )
 
 
 class TestMetadataSlot:
