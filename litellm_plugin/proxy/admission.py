@@ -14,6 +14,7 @@ from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Reque
 from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, check_request_id
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
+from litellm_plugin.proxy.content_urls import urls_refused
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
@@ -215,6 +216,7 @@ class Admission:
             digest = hashlib.sha256(body or request_line(scope)).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
             payload = publish_body(body, policy.body_fields)
+            _check_urls(payload, policy, permit)
             claim = await self._runtime.claim(permit, digest)
         except PermitRejected as rejected:
             raise Refused(denial.verdict_of(rejected), permit) from rejected
@@ -371,6 +373,17 @@ def _check_headers(scope: Scope, permit: Permit, policy: PolicySnapshot) -> None
         keys = {_bare(value) for name in names for value in _header(scope, name)}
         # With two keys it would be LiteLLM's choice which one counts.
         check_api_key(permit, keys.pop() if len(keys) == 1 else None)
+
+
+def _check_urls(payload: Payload, policy: PolicySnapshot, permit: Permit) -> None:
+    """Refuses addresses in content before LiteLLM sees them: it may look at an image to count its tokens.
+
+    Raises:
+        RequestDenied: The content names one that is not cleared.
+    """
+    refused = urls_refused(payload.document, policy, permit.data_classification)
+    if refused is not None:
+        raise RequestDenied(refused)
 
 
 def _bare(value: str) -> str:

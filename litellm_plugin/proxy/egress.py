@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.proxy.content_urls import CONTENT_URLS
 from litellm_plugin.settings.explanation import BLOCK, unknown
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def egress_findings(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterat
                 f"{place.where}: the {place.kind} {place.name!r} may receive what callers write, and egress does "
                 f"not list it; write {BLOCK}.egress: {{{place.name}: [...]}} with the classifications it may receive"
             )
-    known = sorted({place.name for place in places} | CONTENT_FREE)
+    known = sorted({place.name for place in places} | CONTENT_FREE | {CONTENT_URLS})
     for name in policy.egress:
         if name not in known:
             yield f"{BLOCK}.egress: {unknown('egress', name, known)}; LiteLLM's configuration does not name it"

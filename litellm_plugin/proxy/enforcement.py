@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_model, check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
+from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
@@ -75,6 +76,7 @@ class Enforcement:
             raise RequestDenied(refused)
         dropped = scrub(data, state.call_type, state.slot, state.policy.body_fields)
         state.dropped_fields = tuple(sorted({*state.dropped_fields, *dropped}))
+        self._check_urls(state, data)
         self._runtime.holding.check_guardrails(data)
         state.call_id = _text(data.get("litellm_call_id"))
         state.team = team
@@ -184,6 +186,12 @@ class Enforcement:
         held = sorted(names & state.held)
         if held:
             raise RequestDenied(not_cleared(held[0], state.scope.data_classification))
+
+    def _check_urls(self, state: Permitted, data: Mapping[str, Any]) -> None:
+        refused = urls_refused(data, state.policy, state.scope.data_classification)
+        if refused is not None:
+            state.held |= {CONTENT_URLS}
+            raise RequestDenied(refused)
 
     def _cleared_stores(self, state: Permitted, ids: Iterable[object]) -> list[object]:
         """Those of a deployment's vector stores that may receive this request; the others are not searched."""

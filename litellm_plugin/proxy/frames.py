@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.permit.strict_json import StrictJsonError, parse_strict_json
 from litellm_plugin.proxy.bodies import refusal, tool_refusal
+from litellm_plugin.proxy.content_urls import names_url
 from litellm_plugin.proxy.fields import published, scrub
 from litellm_plugin.routing.facts import CallType
 
@@ -99,6 +100,7 @@ class Frame:
         is_bare: Whether nothing but its type would be read.
         model: The model group it is for.
         body: The fields of the body that it carries, on a Responses socket.
+        names_url: Whether its content names an address to fetch.
         dropped: The fields that were left out, sorted.
     """
 
@@ -109,6 +111,7 @@ class Frame:
     is_bare: bool = False
     model: str | None = None
     body: Mapping[str, object] | None = None
+    names_url: bool = False
     dropped: tuple[str, ...] = ()
 
 
@@ -183,7 +186,15 @@ def _responses_frame(
     if left_out:
         fields = {**kept, **aside}
         text = _written({"type": _CREATE, **({"response": fields} if nested is not None else fields)})
-    return Frame(_CREATE, text, starts_response=True, model=group, body=kept, dropped=left_out)
+    return Frame(
+        _CREATE,
+        text,
+        starts_response=True,
+        model=group,
+        body=kept,
+        names_url=names_url(kept),
+        dropped=left_out,
+    )
 
 
 def _realtime_frame(document: dict[str, object], raw: bytes, model: str | None, *, any_model: bool) -> Frame:
@@ -207,8 +218,16 @@ def _realtime_frame(document: dict[str, object], raw: bytes, model: str | None, 
         takes_back=event in _TAKES_BACK,
         is_bare=not any(kept[name] for name in kept if name not in _ENVELOPE),
         model=model,
+        names_url=any(names_url(each) for each in (kept, *_parts(kept))),
         dropped=tuple(sorted(left_out)),
     )
+
+
+def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    for name in _PARTS:
+        part = document.get(name)
+        if isinstance(part, dict):
+            yield part
 
 
 def _hold_part(part: Mapping[str, object], model: str | None, *, any_model: bool) -> None:

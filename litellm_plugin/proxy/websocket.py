@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import ReplayStoreLost, check_body, recheck
 from litellm_plugin.proxy import denial
+from litellm_plugin.proxy.content_urls import CONTENT_URLS, uncleared
 from litellm_plugin.proxy.frames import Frame, read_frame
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
@@ -169,6 +170,7 @@ class Socket:
         )
         if not frame.takes_back:
             recheck(self._state.permit, self._runtime.claims, self._runtime.clock.wall())
+        self._check_urls(frame)
         text = await self._bound(frame, raw)
         self._model = frame.model
         if self._frames == 0:
@@ -177,6 +179,13 @@ class Socket:
         self._frames += 1
         self._responses += frame.starts_response
         return text
+
+    def _check_urls(self, frame: Frame) -> None:
+        state = self._state
+        refused = uncleared(state.policy, state.scope.data_classification) if frame.names_url else None
+        if refused is not None:
+            state.held |= {CONTENT_URLS}
+            raise RequestDenied(refused)
 
     async def _bound(self, frame: Frame, raw: bytes) -> str:
         """Lets a permit that is for one body, or for one use, send no more than that.

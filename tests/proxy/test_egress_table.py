@@ -164,6 +164,11 @@ def test_what_gets_every_request_is_known_from_the_configuration(config, always)
     assert place.runs_always is always
 
 
+def test_content_urls_may_be_cleared_and_need_no_entry(tmp_path):
+    check_configuration(BASE, policy(tmp_path, {}))
+    check_configuration(BASE, policy(tmp_path, {"content_urls": ["internal"]}))
+
+
 class TestTeams:
     def config(self, **team):
         return litellm_settings(default_team_settings=[{"team_id": "acme", **team}])

@@ -65,6 +65,26 @@ def test_an_untried_plan_is_unavailable_and_a_tried_one_exhausted(worker, state)
     assert unserved(state).reason is Reason.CHAIN_EXHAUSTED
 
 
+class TestContentUrls:
+    """The pre-call hook's own look: a call of the SDK strategy passes no admission."""
+
+    @pytest.fixture
+    def body(self):
+        content = [{"type": "image_url", "image_url": "https://evil/x"}]
+        return {"model": "gpt", "messages": [{"role": "user", "content": content}]}
+
+    def test_an_address_that_is_not_cleared_ends_the_request(self, enforcement, state, body):
+        with pytest.raises(RequestDenied) as denied:
+            enforcement.prepare(body)
+        assert denied.value.verdict.reason is Reason.EGRESS_NOT_CLEARED
+        assert state.held == {"content_urls"}
+
+    def test_one_that_is_cleared_passes(self, enforcement, state, body):
+        state.policy = replace(state.policy, egress={"content_urls": frozenset({"internal"})})
+        enforcement.prepare(body)
+        assert state.held == frozenset()
+
+
 class TestPins:
     """The final check's own look at what a request names; no earlier layer lets these calls come so far."""
 

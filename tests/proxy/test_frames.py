@@ -212,3 +212,25 @@ class TestRealtime:
     )
     def test_a_bare_event_carries_nothing(self, frame, is_bare):
         assert read(frame, REALTIME).is_bare is is_bare
+
+
+IMAGE = {"type": "input_image", "image_url": "https://evil.example/x.png"}
+MESSAGE = {"type": "message", "role": "user", "content": [IMAGE]}
+
+
+class TestContentUrls:
+    @pytest.mark.parametrize(
+        ("frame", "call_type"),
+        [
+            pytest.param({**CREATE, "input": [MESSAGE]}, RESPONSES, id="responses"),
+            pytest.param(create(model="gpt", input=[MESSAGE]), RESPONSES, id="responses-nested"),
+            pytest.param({"type": "conversation.item.create", "item": MESSAGE}, REALTIME, id="item"),
+            pytest.param(create(input=[MESSAGE]), REALTIME, id="realtime-response"),
+        ],
+    )
+    def test_a_frame_that_names_an_address_says_so(self, frame, call_type):
+        assert read(frame, call_type).names_url
+
+    @pytest.mark.parametrize("call_type", [RESPONSES, REALTIME])
+    def test_a_frame_without_one_says_so(self, call_type):
+        assert not read(CREATE if call_type is RESPONSES else create(), call_type).names_url

@@ -15,6 +15,12 @@ from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.routing.facts import CallType
 
 CREATE = json.dumps({"type": "response.create", "model": "gpt", "input": "hello"})
+LOOK = json.dumps(
+    {
+        "type": "conversation.item.create",
+        "item": {"type": "message", "content": [{"type": "input_image", "image_url": "https://evil/x"}]},
+    }
+)
 BARE = '{"type": "response.create"}'
 ITEM = json.dumps({"type": "conversation.item.create", "item": {"type": "message", "role": "user"}})
 AUDIO = json.dumps({"type": "input_audio_buffer.append", "audio": "UklGRg=="})
@@ -218,6 +224,7 @@ class TestFrames:
             pytest.param(
                 json.dumps({"type": "session.update", "session": {"model": "b"}}), "body_invalid", id="model"
             ),
+            pytest.param(LOOK, "egress_not_cleared", id="content-url"),
         ],
     )
     async def test_a_frame_that_may_not_pass_closes_the_socket(self, say, litellm, bare, frame, reason):
