@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, check_request_id
@@ -20,7 +20,7 @@ from litellm_plugin.proxy.context import Administrative, Denied, Permitted, ente
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
 from litellm_plugin.proxy.meaning import body_reader
-from litellm_plugin.proxy.paths import PathKind, Route, RouteTable
+from litellm_plugin.proxy.paths import PathKind, Route, RouteTable, classify_template
 from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
 from litellm_plugin.proxy.request_line import check_path, request_line
 from litellm_plugin.proxy.slots import metadata_slot
@@ -73,13 +73,13 @@ class Admission:
 
     Args:
         app: What LiteLLM's ExceptionMiddleware wrapped.
-        router: The app's own router, whose routes classify a request.
+        routes: The app's own routes, which classify a request.
         runtime: What this worker knows.
     """
 
-    def __init__(self, app: ASGIApp, router: Any, runtime: Runtime) -> None:
+    def __init__(self, app: ASGIApp, routes: RouteTable, runtime: Runtime) -> None:
         self.app = app
-        self.routes = RouteTable(router)
+        self.routes = routes
         self._runtime = runtime
         self._enforcement = Enforcement(runtime)
 
@@ -124,6 +124,8 @@ class Admission:
         policy = self._runtime.policy
         key = (route.method, route.template or "")
         if policy is None or route.kind is not PathKind.REFUSED or key not in policy.paths:
+            return route
+        if classify_template(*key)[0] is not PathKind.REFUSED:  # a foreign handler on a path that is listed
             return route
         if policy.paths[key] is None:
             return replace(route, kind=PathKind.ADMINISTRATIVE)

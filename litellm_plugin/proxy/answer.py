@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.enforcement import unserved
+from litellm_plugin.routing import CallType
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
@@ -31,6 +32,9 @@ _MODEL_ID_HEADER: Final = b"x-litellm-model-id"
 _PREFIX: Final = b"x-permit-"
 # A redirect that a provider answered is no answer either.
 _FIRST_ERROR_STATUS: Final = 300
+_UNDECIDED: Final = Verdict(
+    Reason.INTERNAL_ERROR, "An answer came that no attempt belongs to; it was not handed on."
+)
 
 
 class Answer:
@@ -64,6 +68,9 @@ class Answer:
             self._end_unreported(message["status"])
             if message["status"] >= _FIRST_ERROR_STATUS and self._state.verdict is not None:
                 await self.deny(self._state.verdict)
+                return
+            if message["status"] < _FIRST_ERROR_STATUS and self._is_undecided():
+                await self.deny(_UNDECIDED)
                 return
             self.started = True
             self.is_use = message["status"] not in _SENT_AGAIN and message["status"] < _FIRST_SERVER_ERROR
@@ -105,6 +112,13 @@ class Answer:
         is_redirect = _FIRST_ERROR_STATUS <= status < _FIRST_CLIENT_ERROR
         if is_redirect or status in _FAILED_ELSEWHERE or status >= _FIRST_SERVER_ERROR:
             self._state.end(unserved(self._state))
+
+    def _is_undecided(self) -> bool:
+        """Whether an answer came although no call passed the final check; one from the cache has passed it.
+
+        A pass-through was decided before LiteLLM saw it, and not every one of them asks a hook.
+        """
+        return not self._state.attempts and self._state.call_type is not CallType.PASS_THROUGH
 
     def _answering(self, lines: denial.Headers) -> Attempt | None:
         """The attempt that LiteLLM says this answer is from; a request may make side calls beside it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -15,6 +16,13 @@ from litellm_plugin.routing.candidates import Candidate, Prices
 from litellm_plugin.routing.facts import Capability
 
 _READ_LIMIT: Final = 10_000
+# What a wildcard may stand for: nothing by which a URL's host, path or query could become another one.
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(?:/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*")
+_PLAIN_NAME_CHARS: Final = 256
+# These put the model into the JSON body, as all of LiteLLM's `openai_compatible_providers` do but for a few,
+# which put it into the path of some call: llms/{azure_ai,baseten,deepinfra,nvidia_nim,ragflow}/.
+_MODEL_IN_BODY: Final = frozenset({"openai", "openrouter", "text-completion-openai"})
+_MODEL_IN_PATH: Final = frozenset({"azure_ai", "baseten", "deepinfra", "nvidia_nim", "ragflow"})
 
 
 class Deployments:
@@ -244,13 +252,33 @@ def _same_model(call: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
     actual = str(call.get("model") or "")
     wanted_provider = _text(params.get("custom_llm_provider"))
     actual_provider = _text(call.get("custom_llm_provider"))
-    if (wanted, wanted_provider) == (actual, actual_provider):
+    is_wildcard = "*" in wanted
+    if not is_wildcard and (wanted, wanted_provider) == (actual, actual_provider):
         return True
     resolved, provider = _provider(wanted, wanted_provider)
     resolved_actual, provider_actual = _provider(actual, actual_provider)
     if provider != provider_actual:
         return False
-    return "*" in wanted or resolved == resolved_actual
+    return _fills(resolved_actual, resolved, provider) if is_wildcard else resolved == resolved_actual
+
+
+def _fills(model: str, pattern: str, provider: str) -> bool:
+    """Whether a model is the pattern with plain names in place of its stars."""
+    found = re.fullmatch("(.+)".join(map(re.escape, pattern.split("*"))), model)
+    return found is not None and all(_is_plain(part, provider) for part in found.groups())
+
+
+def _is_plain(name: str, provider: str) -> bool:
+    if len(name) > _PLAIN_NAME_CHARS or ".." in name or "arn:" in name.lower():
+        return False
+    if "/" in name and not _has_model_in_body(provider):
+        return False
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
+def _has_model_in_body(provider: str) -> bool:
+    is_compatible = provider in litellm.openai_compatible_providers and provider not in _MODEL_IN_PATH
+    return is_compatible or provider in _MODEL_IN_BODY
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from litellm.proxy import _lazy_features
 from litellm.proxy.auth.route_checks import RouteChecks
 
-from litellm_plugin.proxy.paths import ADMINISTRATIVE, GOVERNED
+from litellm_plugin.proxy.paths import ADMINISTRATIVE, GOVERNED, PASS_THROUGH_MODULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.paths import RouteTable
 
 _BLOCK: Final = "litellm_settings.permit_router.paths"
-_PASS_THROUGH_MODULES: Final = (
-    "litellm.proxy.pass_through_endpoints.",
-    "litellm.proxy.vertex_ai_endpoints.",
-)
 # LiteLLM's handlers for the list of pass-throughs, in the same modules.
 _ABOUT_PASS_THROUGH: Final = "/config/pass_through_endpoint"  # noqa: S105 - a path
 # Words in LiteLLM's paths that carry a prompt, or run something with one, without asking a hook of each call.
@@ -159,7 +155,7 @@ class OpenedPaths:
                 hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
                 yield f"{_BLOCK}: LiteLLM has no path {method} {template[:80]!r}{hint}"
                 continue
-            is_pass_through = module.startswith(_PASS_THROUGH_MODULES) and not template.startswith(
+            is_pass_through = module.startswith(PASS_THROUGH_MODULES) and not template.startswith(
                 _ABOUT_PASS_THROUGH
             )
             if endpoint is not None and not is_pass_through:

@@ -7,8 +7,10 @@ stripping, never by a prefix of the raw path: encoded spellings (`%2f`, `%76%31`
 from __future__ import annotations
 
 import enum
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +21,7 @@ from starlette.routing import Mount, WebSocketRoute
 from litellm_plugin.routing.facts import CallType
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from starlette.types import Scope
 
@@ -120,7 +121,15 @@ ADMINISTRATIVE: Final = frozenset(
 )
 """Routes that carry no prompt: LiteLLM's own authentication holds, and no model may be called."""
 
+PASS_THROUGH_MODULES: Final = (
+    "litellm.proxy.pass_through_endpoints.",
+    "litellm.proxy.vertex_ai_endpoints.",
+)
+"""Where the handlers live that send a request on as it is, whatever path they were given."""
+
 _SOCKET_METHOD: Final = "WEBSOCKET"
+_PARAMETER: Final = re.compile(r"{[^{}]*}")
+_ANY: Final = "\0"
 _CACHE_SIZE: Final = 1024
 _CACHED_PATH_CHARS: Final = 256
 
@@ -168,16 +177,26 @@ class _Entry:
         return self.pattern.match(path) is not None
 
 
+def is_litellms(module: str) -> bool:
+    """Whether a handler of this module is LiteLLM's own and no pass-through."""
+    return module.startswith("litellm.") and not module.startswith(PASS_THROUGH_MODULES)
+
+
 class RouteTable:
     """The app's routes, flattened in matching order, with a bounded cache of answers.
 
     The flat scan gives what Starlette's nested one gives, since that one too takes the first full match in
     order. The table is built again when the app's list of routes changes: LiteLLM adds whole features
     at their first request.
+
+    Args:
+        router: The app's own router.
+        is_own: Whether a handler of this module may serve a governed or an administrative path.
     """
 
-    def __init__(self, router: Any) -> None:
+    def __init__(self, router: Any, is_own: Callable[[str], bool] = is_litellms) -> None:
         self._router = router
+        self._is_own = is_own
         self._version: tuple[int, ...] = ()
         self._entries: tuple[_Entry, ...] = ()
         self._handlers: Mapping[tuple[str, str], str] = MappingProxyType({})
@@ -226,8 +245,12 @@ class RouteTable:
         return route
 
     def _scan(self, method: str, path: str) -> Route:
-        template = next((entry.template for entry in self._entries if entry.serves(method, path)), None)
+        entry = next((entry for entry in self._entries if entry.serves(method, path)), None)
+        template = entry.template if entry is not None else None
         kind, call_type = classify_template(method, template)
+        if entry is not None and not self._is_own(entry.module):
+            # A pass-through may have any template; LiteLLM puts a lazy feature's own route behind it.
+            kind, call_type = PathKind.REFUSED, None
         return Route(kind=kind, method=method, template=template, call_type=call_type)
 
 
@@ -249,6 +272,26 @@ def classify_template(method: str, template: str | None) -> tuple[PathKind, Call
     if (method, template) in ADMINISTRATIVE:
         return PathKind.ADMINISTRATIVE, None
     return PathKind.REFUSED, None
+
+
+def covered(template: str) -> str | None:
+    """The first governed or administrative template that shares a path with this one; None when none does."""
+    listed = sorted({path for _, path in (*GOVERNED, *ADMINISTRATIVE)})
+    return next(
+        (path for path in listed if _meet(*(_PARAMETER.sub(_ANY, t) for t in (template, path)))), None
+    )
+
+
+@lru_cache(maxsize=4096)
+def _meet(one: str, other: str) -> bool:
+    """Whether some text matches both patterns; a parameter stands for any text, with slashes too."""
+    if not one and not other:
+        return True
+    if one.startswith(_ANY):
+        return _meet(one[1:], other) or (bool(other) and _meet(one, other[1:]))
+    if other.startswith(_ANY):
+        return _meet(other, one)
+    return one[:1] == other[:1] and _meet(one[1:], other[1:])
 
 
 def _entries(routes: Iterable[Any]) -> Iterator[_Entry]:

@@ -16,6 +16,7 @@ from litellm_plugin.proxy.egress import egress_table, listed_callbacks
 from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.opened import OpenedPaths
+from litellm_plugin.proxy.paths import RouteTable
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.repeats import forbid_repeats
@@ -103,7 +104,7 @@ def install(app: Any, runtime: Runtime) -> None:
         return
     if not isinstance(app.router.middleware_stack, Backstop):
         app.router.middleware_stack = Backstop(app.router.middleware_stack, runtime)
-    outer.app = Admission(outer.app, app.router, runtime)
+    outer.app = Admission(outer.app, RouteTable(app.router), runtime)
     _expose_headers(app)
     if not runtime.is_inert:
         forbid_redirects()

@@ -35,6 +35,26 @@ _AUTO_ROUTER: Final = "auto_router/"
 # Any of these says where a call goes.
 _ADDRESSES: Final = ("api_base", "base_url", "aws_region_name", "vertex_location")
 
+# Host or region follow from the model: bedrock's and sagemaker's regions and ARNs, baseten's host
+# (llms/baseten/chat.py), the region of a Vertex AI model (`get_vertex_region`), Hugging Face's routes.
+_PLACED_BY_MODEL: Final = frozenset(
+    {"baseten", "huggingface", "strands_decider", "vertex_ai", "vertex_ai_beta"}
+)
+_PLACED_BY_MODEL_FAMILIES: Final = ("bedrock", "sagemaker")
+# LiteLLM calls these at their own address, whatever api_base says: `get_complete_url` in llms/{replicate,bytez,sap}/,
+# llms/chatgpt/chat/, llms/sagemaker/{chat,completion}/, llms/bedrock/chat/agentcore/, llms/vertex_ai/agent_engine/.
+_DEAF_TO_ADDRESS: Final = (
+    "bedrock/agentcore/",
+    "bytez/",
+    "chatgpt/",
+    "replicate/",
+    "sagemaker/",
+    "sagemaker_chat/",
+    "sagemaker_nova/",
+    "sap/",
+    "vertex_ai/agent_engine/",
+)
+
 # What this plugin reads of `model_info`.
 _FACTS: Final = (
     "endpoint",
@@ -164,6 +184,7 @@ def _opened(policy: PolicySnapshot) -> Iterator[str]:
 
 def _findings(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Iterator[str]:
     yield from _general(config)
+    yield from _pass_throughs(config)
     yield from router_findings(_section(config, "router_settings"))
     yield from _deployments(config, policy)
     if policy is not None:
@@ -211,6 +232,26 @@ def _general(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}.configurable_clientside_auth_params would let a caller name host and key; remove it"
 
 
+def _pass_throughs(config: Mapping[str, Any]) -> Iterator[str]:
+    entries = _section(config, "general_settings").get("pass_through_endpoints")
+    if not isinstance(entries, list):
+        return
+    # The lists of paths stand with FastAPI's routes, which no other check needs.
+    from litellm_plugin.proxy.paths import covered  # noqa: PLC0415
+
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            continue
+        path = str(entry.get("path") or "")
+        own = covered(path) or (covered(f"{path}/{{subpath:path}}") if entry.get("include_subpath") else None)
+        if own is not None:
+            yield (
+                f"general_settings.pass_through_endpoints[{position}]: path {path[:80]!r} lies over LiteLLM's own {own} "
+                f"and would send its requests to {str(entry.get('target'))[:80]!r} without a decision; "
+                "write a path of its own"
+            )
+
+
 def _deployments(config: Mapping[str, Any], policy: PolicySnapshot | None) -> Iterator[str]:
     seen: set[str] = set()
     for where, entry in _placed(config):
@@ -242,6 +283,25 @@ def _destinations(where: str, params: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{where}: litellm_params.model {model[:80]!r} lets LiteLLM choose the model and shows each prompt to a "
             "classifier, some over a connection that no hook sees; remove it and write `rules`"
+        )
+    yield from _addresses(where, params, model)
+
+
+def _addresses(where: str, params: Mapping[str, Any], model: str) -> Iterator[str]:
+    """What a deployment's model says about where its calls go, against what is written."""
+    named = params.get("custom_llm_provider")
+    full = f"{named}/{model.removeprefix(f'{named}/')}" if isinstance(named, str) and named else model
+    provider = full.partition("/")[0]
+    if "*" in model and (provider in _PLACED_BY_MODEL or provider.startswith(_PLACED_BY_MODEL_FAMILIES)):
+        yield (
+            f"{where}: litellm_params.model {model[:80]!r} lets a caller choose the host or the region: with {provider} "
+            "they follow from the model; write a deployment for each model"
+        )
+    written = next((name for name in ("api_base", "base_url") if params.get(name)), None)
+    if written is not None and full.startswith(_DEAF_TO_ADDRESS):
+        yield (
+            f"{where}: litellm_params.{written} is not where calls go: LiteLLM takes no address for {full[:80]!r} and "
+            f"calls the provider's own; remove {written}"
         )
 
 

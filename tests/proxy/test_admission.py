@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy.admission import Admission
-from litellm_plugin.proxy.context import Administrative, Denied, Permitted, current_state
+from litellm_plugin.proxy.context import Administrative, Attempt, Denied, Permitted, current_state
 from litellm_plugin.proxy.health import HEALTH_PATH
+from litellm_plugin.proxy.paths import RouteTable
 from litellm_plugin.routing.candidates import Candidate
 
 BODY = b'{"model": "gpt", "messages": []}'
@@ -41,6 +42,7 @@ class InnerApp:
             routes.get(path)(lambda: None)
         routes.websocket("/vertex_ai/live")(lambda: None)
         self.router = routes.router
+        self.routes = RouteTable(self.router, is_own=lambda module: module == __name__)
 
     async def __call__(self, scope, receive, send):
         self.scopes.append(scope)
@@ -49,6 +51,9 @@ class InnerApp:
 
     async def serve(self, scope, receive, send):
         await self.read(receive)
+        if isinstance(self.state, Permitted):
+            candidate = Candidate("eu-1", "eu")
+            self.state.attempts.append(Attempt(1, "decision-1", candidate, started_s=0.0))
         await Response(b"ok", headers={"x-own": "1"})(scope, receive, send)
 
     async def read(self, receive):
@@ -75,7 +80,7 @@ def inner():
 @pytest.fixture
 def admit(worker, inner):
     """Sends a request with a good permit through admission; `headers` come in addition."""
-    app = Admission(inner, inner.router, worker.runtime)
+    app = Admission(inner, inner.routes, worker.runtime)
 
     async def send(path="/v1/chat/completions", *, body=BODY, headers=(), permit=None, chunks=None, **scope):
         token = worker.issuer.mint(["eu", "us"], body=BODY) if permit is None else permit
@@ -164,7 +169,7 @@ class TestAdmitted:
     async def test_the_callers_scope_is_left_alone(self, worker, inner):
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b""))], query=b"a=1")
         before = {**scope, "headers": list(scope["headers"])}
-        await drive(Admission(inner, inner.router, worker.runtime), scope)
+        await drive(Admission(inner, inner.routes, worker.runtime), scope)
         assert scope == before
 
     async def test_an_authorization_header_may_hold_the_permit(self, bare, inner):
@@ -175,7 +180,7 @@ class TestAdmitted:
         ]
         body = [{"type": "http.request", "body": b"{}", "more_body": False}]
         exchange = await drive(
-            Admission(inner, inner.router, worker.runtime), http_scope(headers=lines), body
+            Admission(inner, inner.routes, worker.runtime), http_scope(headers=lines), body
         )
         assert exchange.status == 200
         assert inner.headers.keys() == {b"x-litellm-api-key", b"x-litellm-trace-id", b"content-type"}
@@ -196,7 +201,7 @@ class TestAdmitted:
         permit = ("x-llm-permit", worker.issuer.mint(["eu"], body=b"{}"))
         scope = http_scope(headers=[permit, *lines], kind="")
         body = [{"type": "http.request", "body": b"{}", "more_body": False}]
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, body)
+        exchange = await drive(Admission(inner, inner.routes, worker.runtime), scope, body)
         assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
 
     @pytest.mark.parametrize(
@@ -214,21 +219,21 @@ class TestAdmitted:
     async def test_a_body_with_more_than_one_meaning_is_refused(self, worker, inner, body):
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=body))])
         messages = [{"type": "http.request", "body": body, "more_body": False}]
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        exchange = await drive(Admission(inner, inner.routes, worker.runtime), scope, messages)
         assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
 
     async def test_without_binding_any_body_is_served(self, bare, inner):
         worker = bare.load(binding="none")
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
         messages = [{"type": "http.request", "body": b'{"model": "gpt"}', "more_body": False}]
-        assert (await drive(Admission(inner, inner.router, worker.runtime), scope, messages)).status == 200
+        assert (await drive(Admission(inner, inner.routes, worker.runtime), scope, messages)).status == 200
 
     async def test_what_is_not_published_never_reaches_litellm(self, bare, inner):
         worker = bare.load(binding="none")
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
         body = b'{"model": "gpt", "success_callback": ["x"], "cache": {"no-cache": true, "ttl": 9}}'
         messages = [{"type": "http.request", "body": body, "more_body": False}]
-        await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        await drive(Admission(inner, inner.routes, worker.runtime), scope, messages)
         assert inner.bodies == [b'{"model":"gpt","cache":{"no-cache":true}}']
         assert inner.states[0].dropped_fields == ("cache", "success_callback")
 
@@ -273,13 +278,13 @@ class TestAdmitted:
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
         body = b'{ "model": "gpt",\n "temperature": 1.0 }'
         messages = [{"type": "http.request", "body": body, "more_body": False}]
-        await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        await drive(Admission(inner, inner.routes, worker.runtime), scope, messages)
         assert inner.bodies == [body]
 
     async def test_a_bound_permit_is_held_to_its_body_anyway(self, bare, inner):
         worker = bare.load(binding="none")
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b"other"))])
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope)
+        exchange = await drive(Admission(inner, inner.routes, worker.runtime), scope)
         assert exchange.error["code"] == "binding_mismatch"
 
 
@@ -378,7 +383,7 @@ class TestRefused:
     async def test_a_websocket_on_another_path_is_closed(self, worker, inner, path):
         scope = websocket_scope(path, headers=[("x-llm-permit", worker.issuer.mint(["eu"]))])
         exchange = await drive(
-            Admission(inner, inner.router, worker.runtime), scope, [{"type": "websocket.connect"}]
+            Admission(inner, inner.routes, worker.runtime), scope, [{"type": "websocket.connect"}]
         )
         assert exchange.sent == [{"type": "websocket.close", "code": 4403, "reason": "path_not_permitted"}]
         assert inner.scopes == []
@@ -395,14 +400,14 @@ class TestRefused:
         async def send(message):
             seen.append(current_state())
 
-        await Admission(inner, inner.router, worker.runtime)(http_scope(), None, send)
+        await Admission(inner, inner.routes, worker.runtime)(http_scope(), None, send)
         assert seen == [Denied(), Denied()]
 
 
 class TestNotReady:
     @pytest.fixture
     def app(self, bare, inner):
-        return Admission(inner, inner.router, bare.runtime)
+        return Admission(inner, inner.routes, bare.runtime)
 
     async def test_a_governed_path_is_refused_for_now(self, app, inner):
         exchange = await drive(app, http_scope(headers=[("x-llm-permit", "x")]))
@@ -428,7 +433,7 @@ class TestNotReady:
 
     async def test_a_missing_part_refuses_governed_paths(self, worker, inner):
         worker.missing.append("hooks are gone")
-        app = Admission(inner, inner.router, worker.runtime)
+        app = Admission(inner, inner.routes, worker.runtime)
         exchange = await drive(
             app, http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b""))])
         )
@@ -436,7 +441,7 @@ class TestNotReady:
 
     async def test_keys_that_are_too_old_refuse_for_now(self, worker, inner):
         worker.clock.advance(3_601)
-        app = Admission(inner, inner.router, worker.runtime)
+        app = Admission(inner, inner.routes, worker.runtime)
         exchange = await drive(
             app, http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=b""))])
         )
@@ -472,7 +477,7 @@ class TestAdministrative:
             await send({"type": "lifespan.startup.complete"})
 
         inner.answer = answer
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), {"type": "lifespan"})
+        exchange = await drive(Admission(inner, inner.routes, worker.runtime), {"type": "lifespan"})
         assert exchange.sent == [{"type": "lifespan.startup.complete"}]
 
 
@@ -531,6 +536,29 @@ class TestAnswers:
         self.answering(inner, worker, verdict=Verdict(Reason.UNAVAILABLE, "x"))
         assert (await admit()).body == b"from LiteLLM"
 
+    @pytest.mark.parametrize("status", [200, 204])
+    async def test_an_answer_that_nobody_decided_is_replaced_and_on_record(
+        self, admit, inner, worker, status
+    ):
+        async def answer(scope, receive, send):
+            worker.plan(current_state(), "eu")
+            await Response(b"from nowhere" if status == 200 else None, status)(scope, receive, send)
+
+        inner.answer = answer
+        exchange = await admit()
+        assert (exchange.status, exchange.error["code"]) == (500, "internal_error")
+        assert "from nowhere" not in exchange.body.decode()
+        record = worker.records()[-1]
+        assert record["decision_id"] == exchange.error["decision_id"]
+        assert record["reason"] == "internal_error"
+
+    async def test_an_error_that_nobody_decided_is_litellms_own(self, admit, inner):
+        async def answer(scope, receive, send):
+            await Response(b"from LiteLLM", 404)(scope, receive, send)
+
+        inner.answer = answer
+        assert (await admit()).body == b"from LiteLLM"
+
     async def test_what_the_provider_asked_for_is_passed_on(self, admit, inner, worker):
         async def answer(scope, receive, send):
             current_state().verdict = Verdict(Reason.UNAVAILABLE, "x")
@@ -558,8 +586,9 @@ class TestAnswers:
         assert "fell over" not in exchange.body.decode()
         assert inner.state.closed
 
-    async def test_an_exception_after_the_first_byte_is_not_papered_over(self, admit, inner):
+    async def test_an_exception_after_the_first_byte_is_not_papered_over(self, admit, inner, worker):
         async def answer(scope, receive, send):
+            begun(worker, current_state())
             await send({"type": "http.response.start", "status": 200, "headers": []})
             current_state().verdict = Verdict(Reason.NOT_AUTHORIZED, "No.")
             raise RuntimeError("LiteLLM fell over")
@@ -568,10 +597,11 @@ class TestAnswers:
         with pytest.raises(RuntimeError, match="fell over"):
             await admit()
 
-    async def test_the_first_byte_of_the_body_starts_the_answer(self, admit, inner):
+    async def test_the_first_byte_of_the_body_starts_the_answer(self, admit, inner, worker):
         seen = []
 
         async def answer(scope, receive, send):
+            begun(worker, current_state())
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for body, more in ((b"", True), (b"a", True), (b"", False)):
                 await send({"type": "http.response.body", "body": body, "more_body": more})
@@ -606,6 +636,12 @@ class TestOpenedPaths:
             worker.runtime.policy = replace(worker.runtime.policy, paths=paths)
 
         return open_paths
+
+    async def test_a_foreign_handler_cannot_be_opened_on_a_listed_path(self, worker, inner, opened):
+        opened({("POST", "/v1/messages"): "eu"})
+        app = Admission(inner, RouteTable(inner.router), worker.runtime)
+        exchange = await drive(app, http_scope(path="/v1/messages"))
+        assert exchange.error["code"] == "path_not_permitted"
 
     async def test_an_opened_path_is_administrative(self, admit, inner, opened):
         opened({("GET", "/v1/files"): None})

@@ -234,6 +234,63 @@ class TestMismatch:
         assert mismatch({**deployment["litellm_params"], **changes}, deployment) is None
 
 
+class TestWildcards:
+    """What stands for the star is a plain name: it cannot change where the call goes."""
+
+    @pytest.mark.parametrize(
+        ("configured", "model"),
+        [
+            ("openai/*", "openai/ft:gpt-4o:org::id"),
+            ("openai/*", "openai/org/model"),
+            ("openai/gpt-*", "openai/gpt-4o"),
+            ("openrouter/*", "openrouter/anthropic/claude-3.5-sonnet:free"),
+            ("hosted_vllm/*", "hosted_vllm/meta-llama/Llama-3"),
+            ("azure/*", "azure/gpt-4o"),
+            ("azure/responses/*", "azure/responses/gpt-4o"),
+            ("gemini/*", "gemini/gemini-2.5-pro"),
+            ("anthropic/claude-*-latest", "anthropic/claude-opus-latest"),
+        ],
+    )
+    def test_a_plain_name_fills_it(self, configured, model):
+        deployment = entry(configured)
+        assert mismatch({"model": model}, deployment) is None
+
+    @pytest.mark.parametrize(
+        ("configured", "model"),
+        [
+            ("openai/gpt-*", "openai/o3"),
+            ("openai/gpt-*", "openai/gpt-"),
+            ("openai/*", "openai/*"),
+            ("azure/*", "azure/x/../../../../us/openai/deployments/y"),
+            ("azure/*", "azure/x/y"),
+            ("azure_ai/*", "azure_ai/x/y"),
+            ("gemini/*", "gemini/../other"),
+            ("gemini/*", "gemini/.."),
+            ("gemini/*", "gemini/tuned/other"),
+            ("anthropic/*", "anthropic/a/b"),
+            ("bedrock/*", "bedrock/us-east-1/anthropic.claude-v2"),
+            ("bedrock/*", "bedrock/arn:aws:bedrock:us-east-1:1:inference-profile"),
+            ("bedrock/*", "bedrock/agentcore/arn:aws:bedrock-agentcore:us-east-1:1:runtime/x"),
+            ("openai/*", "openai/a/../b"),
+            ("openai/*", "openai/a//b"),
+            ("openai/*", "openai/a/"),
+            ("openai/*", "openai/a..b"),
+            ("openai/*", "openai/arn:aws:x"),
+            ("openai/*", "openai/https://us.example/v1"),
+            *(("openai/*", f"openai/a{mark}b") for mark in "?#%\\& \n\x00\u2025"),
+            ("openai/*", "openai/a\n"),
+            ("openai/*", "openai/" + "a" * 300),
+        ],
+    )
+    def test_nothing_else_does(self, configured, model):
+        deployment = entry(configured)
+        assert mismatch({"model": model}, deployment) == "model"
+
+    def test_a_model_that_is_configured_is_the_operators_own_matter(self):
+        deployment = entry("bedrock/us-east-1/anthropic.claude-v2")
+        assert mismatch({"model": "bedrock/us-east-1/anthropic.claude-v2"}, deployment) is None
+
+
 class TestDeployments:
     @pytest.fixture
     def deployments(self, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from fastapi import APIRouter, FastAPI
 from proxy_cases import http_scope, websocket_scope
@@ -12,12 +14,18 @@ from litellm_plugin.proxy.paths import (
     PathKind,
     RouteTable,
     classify_template,
+    covered,
+    is_litellms,
 )
 from litellm_plugin.routing.facts import CallType
 
 
 async def endpoint():
     return {}
+
+
+def is_of_this_file(module):
+    return module == __name__
 
 
 def an_app():
@@ -46,7 +54,7 @@ def app():
 
 @pytest.fixture
 def table(app):
-    return RouteTable(app.router)
+    return RouteTable(app.router, is_own=is_of_this_file)
 
 
 def classified(table, method, path, **scope):
@@ -159,7 +167,77 @@ def test_the_first_route_that_matches_counts(app, table):
     shadowed = FastAPI(openapi_url=None)
     shadowed.post("/v1/{anything:path}")(endpoint)
     shadowed.post("/v1/chat/completions")(endpoint)
-    assert RouteTable(shadowed.router).classify(http_scope()).template == "/v1/{anything}"
+    assert (
+        RouteTable(shadowed.router, is_own=is_of_this_file).classify(http_scope()).template
+        == "/v1/{anything}"
+    )
+
+
+class TestHandlers:
+    """A template is not enough: what serves the path decides."""
+
+    @pytest.fixture
+    def foreign(self, app):
+        """The app with somebody else's handler before its own."""
+        first = FastAPI(openapi_url=None)
+        first.post("/v1/messages")(json.dumps)
+        first.get("/v1/models")(json.dumps)
+        first.router.routes.extend(app.router.routes)
+        return first
+
+    @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/messages"), ("GET", "/v1/models")])
+    def test_a_foreign_handler_on_a_listed_path_is_refused(self, foreign, method, path):
+        table = RouteTable(foreign.router, is_own=is_of_this_file)
+        assert classified(table, method, path) == (PathKind.REFUSED, path, None)
+
+    def test_its_neighbours_stay_governed(self, foreign):
+        table = RouteTable(foreign.router, is_own=is_of_this_file)
+        assert classified(table, "POST", "/v1/chat/completions")[0] is PathKind.GOVERNED
+
+    def test_a_foreign_handler_behind_the_own_one_is_not_asked(self, app):
+        app.post("/v1/messages")(json.dumps)
+        table = RouteTable(app.router, is_own=is_of_this_file)
+        assert classified(table, "POST", "/v1/messages")[0] is PathKind.GOVERNED
+
+    def test_without_being_told_only_litellms_handlers_count(self, app):
+        assert RouteTable(app.router).classify(http_scope()).kind is PathKind.REFUSED
+
+    @pytest.mark.parametrize(
+        ("module", "own"),
+        [
+            ("litellm.proxy.proxy_server", True),
+            ("litellm.proxy.anthropic_endpoints.endpoints", True),
+            ("litellm.proxy.pass_through_endpoints.pass_through_endpoints", False),
+            ("litellm.proxy.vertex_ai_endpoints.langfuse_endpoints", False),
+            ("litellm_other.proxy", False),
+            ("other_logger", False),
+            ("", False),
+        ],
+    )
+    def test_litellms_own_modules_are_told_from_its_pass_throughs(self, module, own):
+        assert is_litellms(module) is own
+
+
+@pytest.mark.parametrize(
+    ("template", "over"),
+    [
+        ("/v1/messages", "/v1/messages"),
+        ("/v1/{anything}", "/v1/audio/speech"),
+        ("/v1/rerank/{subpath:path}", None),
+        ("/v1/{subpath:path}", "/v1/audio/speech"),
+        ("/{a}/gpt/completions", "/engines/{model}/completions"),
+        ("/engines/a/b/completions", "/engines/{model}/completions"),
+        ("/models/gpt:generateContent", "/models/{model_name}:generateContent"),
+        ("/models/gpt:countTokens", None),
+        ("/team/{x}", "/team/delete"),
+        ("/search", None),
+        ("/search/{subpath:path}", None),
+        ("/v1/messages/", None),
+        ("/V1/messages", None),
+    ],
+)
+def test_a_template_over_a_listed_one_is_found(template, over):
+    assert covered(template) == over
 
 
 class TestCache:

@@ -176,6 +176,37 @@ def test_cooldowns_left_at_their_default_are_refused(tmp_path):
             )
             for model in ("auto_router/a", "auto_router/complexity_router", "auto_router/adaptive_router/x")
         ),
+        *(
+            pytest.param(
+                {"litellm_params": params},
+                f"litellm_params.model {params['model']!r} lets a caller choose the host or the region",
+                id=f"wildcard-{params['model']}",
+            )
+            for params in (
+                {"model": "bedrock/*"},
+                {"model": "bedrock/converse/*"},
+                {"model": "bedrock_mantle/*"},
+                {"model": "sagemaker_chat/*"},
+                {"model": "baseten/*"},
+                {"model": "vertex_ai/*"},
+                {"model": "huggingface/*"},
+                {"model": "*", "custom_llm_provider": "bedrock"},
+            )
+        ),
+        *(
+            pytest.param(
+                {"litellm_params": {"model": model, name: "https://eu.example"}},
+                f"litellm_params.{name} is not where calls go",
+                id=f"{name}-{model}",
+            )
+            for name, model in (
+                ("api_base", "replicate/meta/x"),
+                ("base_url", "replicate/meta/x"),
+                ("api_base", "bytez/x"),
+                ("api_base", "sagemaker/x"),
+                ("api_base", "bedrock/agentcore/arn:aws:x"),
+            )
+        ),
         pytest.param(
             {"model_info": {"id": "x", "clearances": ["secret"]}},
             "model_info.clearances names 'secret', which the policy block does not declare",
@@ -207,6 +238,49 @@ def test_a_deployment_is_refused_by_its_place_and_group(tmp_path, changes, said)
     (finding,) = findings(with_deployment(**changes), tmp_path)
     assert finding.startswith("model_list[1] ('gpt')")
     assert said in finding
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"model": "openai/*", "api_base": "https://eu.example"},
+        {"model": "azure/*", "api_base": "https://eu.example"},
+        {"model": "replicate/meta/x"},
+        {"model": "bedrock/us-east-1/anthropic.claude-v2"},
+        {"model": "bedrock/anthropic.claude-v2", "api_base": "https://eu.example"},
+    ],
+)
+def test_a_deployment_whose_place_is_as_written_passes(tmp_path, params):
+    config = with_deployment(litellm_params=params)
+    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("entry", "own"),
+    [
+        ({"path": "/v1/messages"}, "/v1/messages"),
+        ({"path": "/v1/{anything}"}, "/v1/audio/speech"),
+        ({"path": "/engines", "include_subpath": True}, "/engines/{model}/chat/completions"),
+        ({"path": "/key/generate"}, "/key/generate"),
+    ],
+)
+def test_a_pass_through_over_a_listed_path_is_refused(tmp_path, entry, own):
+    through = {"target": "https://other.example/v1", **entry}
+    config = with_setting("general_settings", "pass_through_endpoints", [{"path": "/search"}, through])
+    (finding,) = findings(config, tmp_path)
+    assert finding.startswith(
+        f"general_settings.pass_through_endpoints[1]: path {entry['path']!r} lies over LiteLLM's own {own} "
+    )
+    assert "'https://other.example/v1'" in finding
+    assert finding.endswith("write a path of its own")
+
+
+@pytest.mark.parametrize(
+    "value", [None, "x", ["x"], [{}], [{"path": "/engines"}], [{"path": "/search", "include_subpath": True}]]
+)
+def test_another_pass_through_passes(tmp_path, value):
+    config = with_setting("general_settings", "pass_through_endpoints", value)
+    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
 
 
 def test_models_that_no_deployment_names_are_refused_where_the_router_reads_it(tmp_path):

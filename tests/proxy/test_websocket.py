@@ -12,6 +12,7 @@ from litellm_plugin.permit import ReplayStoreLost
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.context import Denied, Permitted, current_state
 from litellm_plugin.proxy.outcomes import Outcomes
+from litellm_plugin.proxy.paths import RouteTable
 from litellm_plugin.routing.facts import CallType
 
 CREATE = json.dumps({"type": "response.create", "model": "gpt", "input": "hello"})
@@ -37,7 +38,7 @@ class LiteLLM:
         routes = FastAPI(openapi_url=None)
         for path in (REALTIME, RESPONSES):
             routes.websocket(path)(lambda: None)
-        self.router = routes.router
+        self.routes = RouteTable(routes.router, is_own=lambda module: module == __name__)
         self.scope = self.state = self.refusal = self.failure = self.end = None
         self.frames = []
         self.event = {"type": "response.done"}
@@ -75,7 +76,7 @@ def litellm():
 @pytest.fixture
 def say(bare, litellm):
     """Opens a socket, says these frames and leaves; `frames` that can be called happen in between."""
-    app = Admission(litellm, litellm.router, bare.runtime)
+    app = Admission(litellm, litellm.routes, bare.runtime)
 
     async def say(
         *frames, path=REALTIME, query=b"model=gpt", headers=(), permit=None, binding="none", **claims
@@ -196,7 +197,7 @@ class TestHandshake:
         assert isinstance(current_state(), Denied | None)
 
     async def test_a_worker_that_is_not_ready_closes_with_4503(self, bare, litellm):
-        app = Admission(litellm, litellm.router, bare.runtime)
+        app = Admission(litellm, litellm.routes, bare.runtime)
         exchange = await drive(app, websocket_scope(REALTIME), [{"type": "websocket.connect"}])
         assert close_of(exchange.sent) == (4503, "not_ready")
 
