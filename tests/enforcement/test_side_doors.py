@@ -108,14 +108,12 @@ class TestRepeats:
         assert (answer.status_code, len(attempts)) == (503, 1)
         assert fleet.calls() == {"eu-a": 1}
 
-    @pytest.mark.parametrize(
-        ("call", "path"), [("image", "/v1/images/generations"), ("moderation", "/v1/moderations")]
-    )
-    def test_without_the_plugin_the_client_repeats(self, inert_fleet, call, path):
+    def test_without_the_plugin_the_client_repeats(self, inert_fleet):
+        """Images are repeated too, but by LiteLLM 1.109.1 no longer."""
         for provider in inert_fleet.providers.values():
             provider.always(Fault.status(500))
 
-        inert_fleet.send(call, ["eu-a"], path=path)
+        inert_fleet.send("moderation", ["eu-a"], path="/v1/moderations")
 
         assert max(inert_fleet.calls().values()) > 1
 
