@@ -244,14 +244,14 @@ class TestAdmitted:
         start = b'{"model":"gpt","x":1,"user":"'
         body = start + b"u" * (size_bytes - len(start) - 2) + b'"}'
         messages = [{"type": "http.request", "body": body, "more_body": False}]
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        exchange = await drive(Admission(inner, inner.routes, worker.runtime), scope, messages)
         assert (exchange.status, inner.bodies) == (200, [body.replace(b'"x":1,', b"")])
         assert inner.states[0].dropped_fields == ("x",)
 
     async def test_other_requests_go_on_while_a_large_body_is_read(self, bare, inner, monkeypatch):
         worker = bare.load(binding="none", max_body_bytes=4_000_000)
         token = worker.issuer.mint(["eu"])
-        app = Admission(inner, inner.router, worker.runtime)
+        app = Admission(inner, inner.routes, worker.runtime)
         release = threading.Event()
         monkeypatch.setattr("json.dumps", _after(release, json.dumps))
         scope = http_scope(headers=[("x-llm-permit", token)])
@@ -270,7 +270,7 @@ class TestAdmitted:
         body = b'{"model":"' + b"m" * 2_000_000 + b'"}'
         scope = http_scope(headers=[("x-llm-permit", worker.issuer.mint(["eu"], body=body))])
         messages = [{"type": "http.request", "body": body, "more_body": False}]
-        exchange = await drive(Admission(inner, inner.router, worker.runtime), scope, messages)
+        exchange = await drive(Admission(inner, inner.routes, worker.runtime), scope, messages)
         assert (exchange.status, exchange.error["code"], inner.scopes) == (400, "body_invalid", [])
 
     async def test_a_body_of_published_fields_is_handed_on_as_it_came(self, bare, inner):
