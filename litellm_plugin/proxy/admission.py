@@ -20,7 +20,7 @@ from litellm_plugin.proxy.context import Administrative, Denied, Permitted, ente
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
 from litellm_plugin.proxy.meaning import body_reader
-from litellm_plugin.proxy.paths import PathKind, Route, RouteTable, classify_template
+from litellm_plugin.proxy.paths import ADMINISTRATIVE, PathKind, Route, RouteTable, classify_template
 from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
 from litellm_plugin.proxy.request_line import check_path, request_line
 from litellm_plugin.proxy.slots import metadata_slot
@@ -135,6 +135,8 @@ class Admission:
         self, scope: Scope, route: Route, receive: Receive
     ) -> tuple[Permitted | Administrative, Receive]:
         if route.kind is PathKind.ADMINISTRATIVE:
+            if (route.method, route.template) not in ADMINISTRATIVE:
+                self._policy()  # what the policy block opened stands behind the hooks, so they must be there
             return Administrative(), receive
         if route.kind is PathKind.REFUSED or route.call_type is None or route.template is None:
             raise Refused(

@@ -26,6 +26,22 @@ METADATA_KEYS: Final = 64
 
 # Tools for which LiteLLM sends the prompt elsewhere itself.
 _REFUSED_TOOLS: Final = frozenset({"mcp", "mcp_toolset", "file_search"})
+# Gemini's tools are named by their key; these lead to stores and servers beside the endpoint.
+_REFUSED_TOOL_KEYS: Final = frozenset(
+    ["fileSearch", "file_search", "mcpServers", "mcp_servers", "retrieval", "urlContext", "url_context"]
+)
+_GEMINI_TOOL_KEYS: Final = frozenset(
+    [
+        "codeExecution",
+        "code_execution",
+        "functionDeclarations",
+        "function_declarations",
+        "googleSearch",
+        "googleSearchRetrieval",
+        "google_search",
+        "google_search_retrieval",
+    ]
+)
 
 # The shapes that are published, of fields that must be there and of fields that may.
 _REQUIRED: Final[Mapping[CallType, Mapping[str, type]]] = MappingProxyType(
@@ -81,13 +97,17 @@ def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:
     refused = tool_refusal(data.get("tools"))
     if refused is not None:
         return refused
+    if call_type is CallType.GENERATE_CONTENT and not set(_tool_keys(data.get("tools"))) <= _GEMINI_TOOL_KEYS:
+        return Verdict(Reason.BODY_INVALID, f"The tools must be of: {', '.join(sorted(_GEMINI_TOOL_KEYS))}.")
     misshapen = _misshapen(data, call_type)
     return Verdict(Reason.BODY_INVALID, misshapen) if misshapen else None
 
 
 def tool_refusal(tools: object) -> Verdict | None:
     """Says which of a body's tools sends the prompt elsewhere; None when none does."""
-    refused = sorted(_REFUSED_TOOLS & set(_tool_types(tools)))
+    refused = sorted(
+        (_REFUSED_TOOLS & set(_tool_types(tools))) | (_REFUSED_TOOL_KEYS & set(_tool_keys(tools)))
+    )
     if not refused:
         return None
     return Verdict(
@@ -134,3 +154,8 @@ def _tool_types(tools: object) -> Iterator[str]:
         kind = tool.get("type") if isinstance(tool, Mapping) else None
         if isinstance(kind, str):
             yield kind
+
+
+def _tool_keys(tools: object) -> Iterator[str]:
+    for tool in tools if isinstance(tools, list) else ():
+        yield from tool if isinstance(tool, Mapping) else ()

@@ -162,6 +162,9 @@ class Enforcement:
                 )
             self._may_go_on(state)
             self._begin(state, *self._admitted(state, wanted_id))
+        else:
+            # One call may pass here twice, and somebody's side call too: the permit must be alive for each.
+            _holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
         state.verdict = None
         carried = {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": _NO_RETRIES}
         if call.get("vector_store_ids"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
-from litellm_plugin.proxy.bodies import REFUSED_FIELDS
+from litellm_plugin.proxy.bodies import REFUSED_FIELDS, tool_refusal
 from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.routing.facts import CallType
 
@@ -184,12 +184,19 @@ def _in_provider_schema(document: Mapping[str, object]) -> tuple[dict[str, objec
     """A pass-through's body is the provider's own, whose schema nobody knows here: LiteLLM's controls go.
 
     Raises:
-        RequestDenied: It asks for work that goes on without a request.
+        RequestDenied: It asks for work that goes on without a request, or for tools that lead elsewhere.
     """
     if document.get("background"):
         raise RequestDenied(
             Verdict(Reason.BODY_INVALID, "The field 'background' asks for work outside this request.")
         )
+    refused = tool_refusal(document.get("tools"))
+    if document.get("mcp_servers"):
+        refused = Verdict(
+            Reason.BODY_INVALID, "The field 'mcp_servers' sends the prompt to places that no permit names."
+        )
+    if refused is not None:
+        raise RequestDenied(refused)
     steering = CONTROL_FIELDS - {"metadata"}
     kept = {name: value for name, value in document.items() if name not in steering}
     return kept, tuple(sorted(document.keys() - kept.keys()))

@@ -210,10 +210,8 @@ class Holding:
     def _holds_names(self, names: frozenset[str]) -> bool:
         """Whether one of these names may not receive what runs here; what has no name may receive nothing."""
         state = current_state()
-        if state is None:
-            return not names or bool(names & self._table.restricted)
         if not isinstance(state, Permitted):
-            return False
+            return not names or bool(names & self._table.restricted)
         return not names or bool(names & state.held)
 
     def holds_alerts(self) -> bool:

@@ -106,7 +106,7 @@ def _rewriter(callback: object) -> str | None:
 
     LiteLLM's own that stand behind ours keep a call where it goes.
     """
-    hook = getattr(type(callback), _FINAL, None)
+    hook = getattr(callback, _FINAL, None)
     if hook is None or str(getattr(hook, "__module__", "")).partition(".")[0] in _TRUSTED:
         return None
     return (

@@ -12,6 +12,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.context import current_state
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _SEAMS: Final = (
     _Seam("aiohttp", "ClientSession", "_request", "allow_redirects", is_async=True),
     _Seam("requests", "Session", "send", "allow_redirects"),
 )
+_FOLLOW: Final = "process_redirect"
 _MARK: Final = "_permit_router_guarded"
 _guarded: Final[list[tuple[Any, str]]] = []
 
@@ -51,11 +53,40 @@ def forbid_redirects() -> None:
         except ImportError:
             continue
         _guard(getattr(library, seam.client), seam)
+    _guard_sockets()
 
 
 def are_forbidden() -> bool:
     """Whether every client that was guarded still is; a wrapper round the guard passes its mark on."""
     return all(getattr(getattr(client, method), _MARK, False) for client, method in _guarded)
+
+
+def _guard_sockets() -> None:
+    """Makes a websocket's handshake stay where it was sent; websockets follows ten redirects, to other hosts too.
+
+    Raises:
+        ConfigurationError: The library follows redirects in a way that is not known here.
+    """
+    try:
+        from websockets.asyncio.client import connect  # noqa: PLC0415 - LiteLLM may do without
+    except ImportError:
+        return
+    follow = getattr(connect, _FOLLOW, None)
+    if follow is None:
+        raise ConfigurationError(
+            "websockets.asyncio.client.connect has no process_redirect: this version may send a session on to another "
+            "host; install websockets 15"
+        )
+    if not getattr(follow, _MARK, False):
+
+        @functools.wraps(follow)
+        def stay(self: Any, exc: Exception) -> Exception | str:
+            return exc if current_state() is not None else follow(self, exc)
+
+        setattr(stay, _MARK, True)
+        setattr(connect, _FOLLOW, stay)
+    if (connect, _FOLLOW) not in _guarded:
+        _guarded.append((connect, _FOLLOW))
 
 
 def _guard(client: Any, seam: _Seam) -> None:

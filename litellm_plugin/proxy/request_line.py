@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 # RFC 3986 §3.3 without percent-encoding: LiteLLM decodes what is left of a pass-through's path once more.
 _PLAIN_PATH: Final = re.compile(r"(/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+/?")
-# Work that goes on without a request, or content that stays, in the published APIs of OpenAI, Anthropic and Gemini.
+# Work that goes on without a request, or content that stays, in the published APIs of the
+# providers that LiteLLM passes through to, whatever the capitals.
 _LATER: Final = re.compile(
-    r"(?:[/](?:assistants|batches|batchPredictionJobs|cachedContents|containers|conversations|evals|files|fine_tuning"
-    r"|threads|tunedModels|uploads?|vector_stores)(?=/|$))|:(?:async[A-Z]|batch[A-Z]|predictLongRunning)"
+    r"(?:[/](?:assistants|async-invoke|batch|batches|batchPredictionJobs|cachedContents|containers|conversations|datasets"
+    r"|embed-jobs|evals|files|fine_tuning|fine-tuning|model-invocation-jobs?|skills|threads|tunedModels|uploads?"
+    r"|vector_stores|videos)(?=/|$))|:(?:async[A-Z]|batch[A-Z]|predictLongRunning)",
+    re.IGNORECASE,
 )
 _STORED_ID: Final = re.compile(r"/responses/resp_")
 

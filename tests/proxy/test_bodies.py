@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from litellm_plugin.errors import Reason
+from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.bodies import excess, refusal
-from litellm_plugin.proxy.fields import scrub
+from litellm_plugin.proxy.fields import published, scrub
 from litellm_plugin.routing.facts import CallType
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -148,3 +148,32 @@ class TestRefusals:
             {"model": "g", "contents": [], field: "cachedContents/1"}, CallType.GENERATE_CONTENT
         )
         assert verdict.reason is Reason.BODY_INVALID
+
+    @pytest.mark.parametrize("key", ["fileSearch", "mcpServers", "retrieval", "urlContext"])
+    @pytest.mark.parametrize("call_type", [CallType.CHAT, CallType.GENERATE_CONTENT])
+    def test_a_gemini_tool_that_leads_elsewhere_is_refused(self, call_type, key):
+        body = {"model": "g", "messages": MESSAGES, "contents": [], "tools": [{key: {}}]}
+        assert refusal(body, call_type).reason is Reason.BODY_INVALID
+
+    def test_a_gemini_tool_that_nobody_knows_is_refused(self):
+        verdict = refusal(
+            {"model": "g", "contents": [], "tools": [{"newTool": {}}]}, CallType.GENERATE_CONTENT
+        )
+        assert "functionDeclarations" in verdict.message
+
+    def test_gemini_functions_and_its_own_search_pass(self):
+        tools = [{"functionDeclarations": []}, {"googleSearch": {}}]
+        assert refusal({"model": "g", "contents": [], "tools": tools}, CallType.GENERATE_CONTENT) is None
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param({"tools": [{"type": "mcp", "server_url": "https://elsewhere"}]}, id="mcp-tool"),
+        pytest.param({"mcp_servers": [{"url": "https://elsewhere"}]}, id="mcp-servers"),
+        pytest.param({"background": True}, id="background"),
+    ],
+)
+def test_a_pass_through_body_that_leads_elsewhere_is_refused(extra):
+    with pytest.raises(RequestDenied):
+        published({"model": "m", **extra}, CallType.PASS_THROUGH, NOTHING)

@@ -8,8 +8,13 @@ import aiohttp
 import httpx
 import pytest
 import requests
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
-from litellm_plugin.proxy.context import Administrative
+from litellm_plugin.proxy.context import Administrative, enter, leave
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
 
@@ -82,3 +87,38 @@ async def test_outside_a_request_it_is_followed(servers, post):
     await post(f"{url}/v1/chat/completions")
 
     assert len(target.requests) == 1
+
+
+class TestSockets:
+    @pytest.fixture
+    async def url(self):
+        """The address of a websocket that sends its callers on to another one."""
+        forbid_redirects()
+
+        async def echo(socket):
+            await socket.send("elsewhere")
+
+        async with serve(echo, "127.0.0.1", 0) as target:
+            port = target.sockets[0].getsockname()[1]
+
+            def send_on(_, __):
+                return Response(307, "Moved", Headers(Location=f"ws://127.0.0.1:{port}/"), b"")
+
+            async with serve(echo, "127.0.0.1", 0, process_request=send_on) as source:
+                yield f"ws://127.0.0.1:{source.sockets[0].getsockname()[1]}/"
+
+    async def opened(self, url):
+        async with connect(url, proxy=None) as socket:
+            return await socket.recv()
+
+    async def test_a_handshake_is_not_sent_on_inside_a_request(self, url):
+        token = enter(Administrative())
+        try:
+            with pytest.raises(InvalidStatus) as caught:
+                await self.opened(url)
+        finally:
+            leave(token)
+        assert caught.value.response.status_code == 307
+
+    async def test_outside_a_request_it_is(self, url):
+        assert await self.opened(url) == "elsewhere"
