@@ -59,8 +59,8 @@ LAYERS = [
     Layer("pre-call", ("pre-call",), SEVERAL_MODELS, either=LIST),
     # LiteLLM picks by chance, and the final check refuses what it picked.
     Layer("selection", ("selection",), SERVED | EXHAUSTED, tries=12),
-    # It counts the attempts: without it an exhausted chain is said to be unavailable.
-    Layer("final-check", ("final-check",), EXHAUSTED),
+    # It begins the attempts: an answer to which none belongs goes out to nobody, and no chain is exhausted.
+    Layer("final-check", ("final-check",), SERVED | EXHAUSTED),
 ]
 BUT_FINAL = ("body-scrub", "header-scrub", "pre-call", "selection", "litellm-credential-check")
 # One endpoint in the group, so that nothing but what a row says can lead elsewhere.
