@@ -9,15 +9,15 @@ LOCKED := 1.106.2
 OTHERS := $(filter-out $(LOCKED),$(LITELLM_VERSIONS))
 VERSIONS ?= $(LITELLM_VERSIONS)
 # What LiteLLM itself must keep: its names, its routes, and what the enforcement suite tries on it.
-ENFORCEMENT := tests/enforcement tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py \
-	tests/proxy/test_route_inventory.py
+CONTRACT := tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py tests/proxy/test_route_inventory.py
+ENFORCEMENT := tests/enforcement $(CONTRACT)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 # $(call venv,VERSION) is the environment's folder, $(call stamp,VERSION) what says that it is installed.
 venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
 stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement inventory lint check bench demo run lock clean
+.PHONY: setup test test-enforcement test-contract inventory lint check bench demo run lock clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,10 @@ test-enforcement: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
 		echo "Enforcement on LiteLLM $$version"; \
 		$$python -m pytest $(ENFORCEMENT) || exit 1; \
 	done
+
+# The same for what the plugin takes of LiteLLM alone, in seconds.
+test-contract:
+	$(MAKE) test-enforcement ENFORCEMENT="$(CONTRACT)"
 
 # Writes what tests/proxy/test_route_inventory.py compares with: read the difference before it is committed.
 inventory: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
