@@ -107,7 +107,9 @@ class Answer:
         It opens a streamed text completion after that loop is over, so no failure hook fires for it.
         """
         attempt = self._state.current
-        if attempt is None or attempt.status is not None or self._state.verdict is not None:
+        if attempt is None or self._state.verdict is not None:
+            return
+        if attempt.status is not None and not attempt.status.is_retryable:
             return
         is_redirect = _FIRST_ERROR_STATUS <= status < _FIRST_CLIENT_ERROR
         if is_redirect or status in _FAILED_ELSEWHERE or status >= _FIRST_SERVER_ERROR:
