@@ -24,6 +24,7 @@ from litellm_plugin.proxy.selfcheck import (
 )
 from litellm_plugin.routing import Static
 from litellm_plugin.settings import Flags
+from litellm_plugin.state import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ def check(
 ) -> None:
     """Says what the start would refuse in a configuration, and what to write instead.
 
-    Nothing is started, fetched or sent, and LiteLLM is not imported. Exit code 0: the permit router would start;
+    Nothing is started, fetched or sent; LiteLLM is imported only where `paths` opens some of its paths. Exit code 0: the permit router would start;
     1: it would refuse to; 2: the configuration cannot be read.
     """
     try:
@@ -49,6 +50,8 @@ def check(
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(_UNREADABLE) from error
     settings = resolved(document, os.environ)
+    # Where `paths` needs LiteLLM's own lists of paths: its import would fetch prices.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     findings = list(registration_findings(settings))
     policy: PolicySnapshot | None = None
     enabled = True
@@ -59,7 +62,7 @@ def check(
     except ConfigurationError as error:
         findings += str(error).splitlines()
     else:
-        findings += _key_findings(policy, config.resolve().parent)
+        findings += [*_key_findings(policy, config.resolve().parent), *_store_findings(policy)]
     for finding in findings:
         print(f"refused: {finding}")
     if policy is not None and not findings:
@@ -69,6 +72,15 @@ def check(
         print(f"warning: {warning}")
     if findings:
         raise typer.Exit(_REFUSED)
+
+
+def _store_findings(policy: PolicySnapshot) -> Iterator[str]:
+    if policy.redis_url is None:
+        return
+    try:
+        connect(policy.redis_url)  # opens nothing yet
+    except ConfigurationError as error:
+        yield str(error)
 
 
 def _key_findings(policy: PolicySnapshot, base: Path) -> Iterator[str]:

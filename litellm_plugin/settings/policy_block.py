@@ -62,6 +62,15 @@ class PathBlock(StrictModel):
     kind: Literal["administrative"] | None = None
     endpoint: Name | None = None
 
+    @field_validator("path")
+    @classmethod
+    def _is_a_template(cls, value: str) -> str:
+        if "*" in value or ":path}" in value or (len(value) > 1 and value.endswith("/")):
+            raise ValueError(
+                "a path as LiteLLM's app has it is expected: its parameters in braces without a type, no *, no / at the end"
+            )
+        return value
+
     @model_validator(mode="after")
     def _is_one_of_two(self) -> PathBlock:
         if (self.kind is None) == (self.endpoint is None):
