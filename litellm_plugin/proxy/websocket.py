@@ -17,6 +17,7 @@ from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import ReplayStoreLost, check_body, recheck
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, uncleared
+from litellm_plugin.proxy.enforcement import unserved
 from litellm_plugin.proxy.frames import Frame, read_frame
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
@@ -134,12 +135,22 @@ class Socket:
             lines.append((b"x-permit-request-id", self._state.permit.request_id.encode()))
             message = {**message, "headers": lines}
         elif message["type"] == "websocket.close":
+            if self._never_answered(message.get("code", 1000)):
+                self._state.unreported = AttemptStatus.CONNECTION_ERROR
+                await self._deny(unserved(self._state))
+                return
             self._close_code = message.get("code", 1000)
             if not self._accepted:
                 self._refused()
         elif message["type"] == "websocket.send":
             self._note(message.get("text") or "")
         await self._send(message)
+
+    def _never_answered(self, code: int) -> bool:
+        """Whether LiteLLM gives up an endpoint that was called and said nothing of its own."""
+        return (
+            self._accepted and not self._heard and code not in _ENDED_WELL and self._state.current is not None
+        )
 
     def _verdict_of(self, error: Exception) -> Verdict:
         match error:
@@ -245,13 +256,18 @@ class Socket:
     def _close(self) -> None:
         """Ends the state: an attempt that LiteLLM reports nothing of ended as the socket did."""
         ended_well = self._denied or self._close_code in _ENDED_WELL
-        if not ended_well and self._close_code is not None:
-            self._state.unreported = (
-                AttemptStatus.SERVER_ERROR if self._heard else AttemptStatus.CONNECTION_ERROR
-            )
-        elif ended_well and (self._heard or not self._frames):
-            self._state.unreported = AttemptStatus.SUCCESS
+        if self._state.unreported is AttemptStatus.CONNECTION_ERROR:
+            ended_well = False
+        else:
+            self._state.unreported = self._ending(ended_well=ended_well)
         self._runtime.close(self._state, answered=ended_well, used=self._heard)
+
+    def _ending(self, *, ended_well: bool) -> AttemptStatus:
+        if not ended_well and self._close_code is not None:
+            return AttemptStatus.SERVER_ERROR if self._heard else AttemptStatus.CONNECTION_ERROR
+        if ended_well and (self._heard or not self._frames):
+            return AttemptStatus.SUCCESS
+        return AttemptStatus.ABANDONED
 
 
 def _event(text: str) -> dict[str, Any]:

@@ -413,6 +413,17 @@ class TestEnd:
         assert litellm.state.closed
         assert [each["status"] for each in bare.records() if each["type"] == "attempt"] == ["abandoned"]
 
+    async def test_an_endpoint_that_never_answered_closes_with_4503(self, say, litellm, bare):
+        litellm.event, litellm.end = {"type": "error"}, 1011
+
+        def begin():
+            bare.plan(litellm.state, "eu", "us")
+            bare.attempt(litellm.state, "eu")
+
+        litellm.before = begin
+        assert close_of(await say(AUDIO)) == (4503, "unavailable")
+        assert [each["reason"] for each in bare.records() if each["type"] == "decision"] == ["unavailable"]
+
     async def test_litellms_own_close_passes(self, say, litellm):
         litellm.end = 1011
         assert (await say(AUDIO))[-1] == {"type": "websocket.close", "code": 1011}
