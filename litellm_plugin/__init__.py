@@ -36,11 +36,11 @@ def __getattr__(name: str) -> object:
     # LiteLLM takes seconds to import, so each name brings it along only when it is asked for.
     match name:
         case "permit_router":
-            from litellm_plugin.proxy import plugin  # noqa: PLC0415
+            from litellm_plugin.proxy import plugin  # noqa: PLC0415 - LiteLLM takes seconds to import
 
             value = plugin.build()
         case "PermitRoutingStrategy":
-            from litellm_plugin.proxy import strategy  # noqa: PLC0415
+            from litellm_plugin.proxy import strategy  # noqa: PLC0415 - LiteLLM takes seconds to import
 
             value = strategy.PermitRoutingStrategy
         case _:

@@ -222,11 +222,11 @@ class Admission:
             body = await read_body(receive, policy.permit.max_body_bytes)
             digest = hashlib.sha256(body or request_line(scope)).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
+            publish_checked = partial(_published, publish_body, body, policy, permit)
             if len(body) > _LARGE_BODY_BYTES:
-                payload = await asyncio.to_thread(publish_body, body, policy.body_fields)
+                payload = await asyncio.to_thread(publish_checked)
             else:
-                payload = publish_body(body, policy.body_fields)
-            _check_urls(payload, policy, permit)
+                payload = publish_checked()
             claim = await self._runtime.claim(permit, digest)
         except PermitRejected as rejected:
             raise Refused(denial.verdict_of(rejected), permit) from rejected
@@ -385,15 +385,24 @@ def _check_headers(scope: Scope, permit: Permit, policy: PolicySnapshot) -> None
         check_api_key(permit, keys.pop() if len(keys) == 1 else None)
 
 
-def _check_urls(payload: Payload, policy: PolicySnapshot, permit: Permit) -> None:
-    """Refuses addresses in content before LiteLLM sees them: it may look at an image to count its tokens.
+def _published(
+    publish_body: Callable[[bytes, frozenset[str]], Payload],
+    body: bytes,
+    policy: PolicySnapshot,
+    permit: Permit,
+) -> Payload:
+    """What LiteLLM may read of a body.
+
+    Addresses in content are looked for before LiteLLM sees them: it may fetch an image to count its tokens.
 
     Raises:
-        RequestDenied: The content names one that is not cleared.
+        RequestDenied: The body cannot be read, or its content names an address that is not cleared.
     """
+    payload = publish_body(body, policy.body_fields)
     refused = urls_refused(payload.document, policy, permit.data_classification)
     if refused is not None:
         raise RequestDenied(refused)
+    return payload
 
 
 def _bare(value: str) -> str:

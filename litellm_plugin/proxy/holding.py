@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from contextvars import copy_context
 from itertools import chain
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 import litellm
@@ -128,7 +129,8 @@ class Holding:
         self._table = table
         self._own = own
         self._listed = tuple(listed)
-        self._seen: tuple[int, ...] = ()
+        # The objects themselves: an id may pass to a callback that takes another's place.
+        self._seen: tuple[object, ...] = ()
         # The objects themselves are kept, so that no id passes to another one.
         self._names: dict[int, tuple[object, frozenset[str] | None]] = {}
         self._guardrails: dict[int, tuple[CustomGuardrail, Callable[..., bool]]] = {}
@@ -224,8 +226,8 @@ class Holding:
     def _look(self) -> None:
         """Takes note of callbacks that are new; LiteLLM adds some after the start."""
         lists = [getattr(litellm, name) for name in _LISTS]
-        seen = tuple(map(id, chain.from_iterable(lists)))
-        if seen == self._seen:
+        seen = tuple(chain.from_iterable(lists))
+        if len(seen) == len(self._seen) and all(map(is_, seen, self._seen)):
             return
         self._seen = seen
         for callback in chain.from_iterable(lists):

@@ -155,32 +155,9 @@ _GENERATE_CONTENT: Final = frozenset(
         "tools",
     ]
 )
-# https://platform.openai.com/docs/api-reference/images/create
-_IMAGE_GENERATION: Final = frozenset(
+_IMAGE: Final = frozenset(
     [
         "background",
-        "model",
-        "moderation",
-        "n",
-        "output_compression",
-        "output_format",
-        "partial_images",
-        "prompt",
-        "quality",
-        "response_format",
-        "size",
-        "stream",
-        "style",
-        "user",
-    ]
-)
-# https://platform.openai.com/docs/api-reference/images/createEdit
-_IMAGE_EDIT: Final = frozenset(
-    [
-        "background",
-        "image",
-        "input_fidelity",
-        "mask",
         "model",
         "n",
         "output_compression",
@@ -194,6 +171,9 @@ _IMAGE_EDIT: Final = frozenset(
         "user",
     ]
 )
+# https://platform.openai.com/docs/api-reference/images/create and `/createEdit`
+_IMAGE_GENERATION: Final = _IMAGE | {"moderation", "style"}
+_IMAGE_EDIT: Final = _IMAGE | {"image", "input_fidelity", "mask"}
 # https://platform.openai.com/docs/api-reference/audio/createSpeech
 _SPEECH: Final = frozenset(
     ["input", "instructions", "model", "response_format", "speed", "stream_format", "user", "voice"]

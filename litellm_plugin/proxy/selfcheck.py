@@ -196,7 +196,7 @@ def _opened_paths(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator
     if not policy.paths:
         return
     # LiteLLM's own lists of paths are asked; they take seconds to import, which no other check needs.
-    from litellm_plugin.proxy.opened import forbidden  # noqa: PLC0415
+    from litellm_plugin.proxy.opened import forbidden  # noqa: PLC0415 - as said above
 
     yield from forbidden(policy.paths, config)
 
@@ -237,7 +237,7 @@ def _pass_throughs(config: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(entries, list):
         return
     # The lists of paths stand with FastAPI's routes, which no other check needs.
-    from litellm_plugin.proxy.paths import covered  # noqa: PLC0415
+    from litellm_plugin.proxy.paths import covered  # noqa: PLC0415 - as said above
 
     for position, entry in enumerate(entries):
         if not isinstance(entry, Mapping):

@@ -66,7 +66,7 @@ def decision(*, verdict=None, model="gpt-4o", statistics=True, max_output_tokens
             name="hipaa-pinned",
             strategy="static",
             values={"permit.data_classification": "phi", "request.model": model},
-            absent={"hard-problems": ("request.difficulty",)},
+            absent={"short-answers": ("request.max_output_tokens",)},
         ),
         plan=() if verdict else (EU,),
         verdict=verdict,
@@ -92,7 +92,7 @@ def build_decision(**changes):
         "dropped_fields": ["api_base"],
         "egress_held": ["langfuse"],
         "statistics_age_ms": 412.0,
-        "timings_ms": {"permit": 0.131, "routing": 0.064},
+        "timings_ms": {"verify": 0.131, "bind": 0.024, "decide": 0.064},
     }
     return decision_record(**{**facts, **changes})
 
