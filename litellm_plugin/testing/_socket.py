@@ -60,6 +60,14 @@ async def refuse(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 1000})
 
 
+async def send_on(receive: Receive, send: Send, code: int, location: str) -> None:
+    """Answer the handshake with a redirect, by ASGI's websocket denial response."""
+    await receive()
+    headers = [(b"location", location.encode()), (b"content-length", b"0")]
+    await send({"type": "websocket.http.response.start", "status": code, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b""})
+
+
 async def _tell(send: Send, event: Mapping[str, Any]) -> None:
     await send({"type": "websocket.send", "text": json.dumps(event)})
 

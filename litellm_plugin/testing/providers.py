@@ -87,7 +87,8 @@ class RecordingProvider:
     POST …/cancel and GET …/input_items on */responses/{id}, whatever the id. Everything else is a 404. Every request is recorded before anything else happens to it.
 
     Speaks the Responses and the realtime API over websockets too, at */responses and */realtime: each frame of a
-    client is recorded as a request with the method `WEBSOCKET`. A standing or queued status fault refuses the handshake.
+    client is recorded as a request with the method `WEBSOCKET`. A standing or queued status fault refuses the handshake,
+    a redirect sends it on.
 
     Args:
         name: The endpoint that this provider stands for.
@@ -189,6 +190,10 @@ class RecordingProvider:
         with self._lock:
             self.handshakes += 1
         fault = self._next_fault()
+        next_hop = None if fault is None else _next_hop(scope["path"], fault)
+        if fault is not None and next_hop is not None:
+            await _socket.send_on(receive, send, fault.code, next_hop.replace("http", "ws", 1))
+            return
         if fault is not None or not scope["path"].endswith(_socket.PATHS):
             await _socket.refuse(receive, send)
             return

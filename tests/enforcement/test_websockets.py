@@ -197,6 +197,23 @@ class TestBoth:
         attempt = record(free, lambda r: r["type"] == "attempt" and r["request_id"] == request_id)
         assert attempt["status"] not in {"success", "abandoned"}
 
+    def test_a_handshakes_redirect_carries_no_session_to_another_host(self, free, kind):
+        free.providers["eu-a"].always(Fault.redirect(free.urls["us-a"]))
+        with opened(free, kind, free.issuer.mint(["eu-a"])) as client:
+            client.create(allowed(free, "eu-a")) if kind == "responses" else None
+            assert client.close_code() == (4503, "chain_exhausted")
+        assert handshakes(free) == {"eu-a": 1}
+        assert frames(free) == []
+
+    def test_without_the_plugin_a_redirect_carries_it_there(self, inert_fleet, kind):
+        for name in ALL:
+            if name != "us-a":
+                inert_fleet.providers[name].always(Fault.redirect(inert_fleet.urls["us-a"]))
+        with opened(inert_fleet, kind, None) as client:
+            client.create(allowed(inert_fleet, "eu-a"))
+            client.answer()
+        assert {name for name, _ in frames(inert_fleet)} == {"us-a"}
+
     def test_without_the_plugin_the_same_socket_leaves_the_set(self, inert_fleet, kind):
         """The control: nothing but the plugin keeps these frames inside."""
         for _ in range(20):
