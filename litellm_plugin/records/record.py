@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from litellm_plugin.routing.decision import Exclusion
@@ -34,6 +34,7 @@ MESSAGE_CHARS = 512
 # A caller can send any number of unknown fields; the line must not grow with them.
 DROPPED_FIELDS = 64
 EGRESS_NAMES = 64
+NOTES = 16
 # Callers write these names and can write a prompt there; what looks like none stands for it.
 OTHER_FIELDS = "(other)"
 NO_MODEL_NAME = "(not a model name)"
@@ -250,6 +251,7 @@ def _choice(decision: Decision | None) -> Record:
     if decision is None:
         return {
             "rule": None,
+            "notes": [],
             "request": None,
             "seed": None,
             "candidates": [],
@@ -260,6 +262,7 @@ def _choice(decision: Decision | None) -> Record:
     told = _told(decision.assessments)
     return {
         "rule": _rule(decision.rule),
+        "notes": [_cut(note, MESSAGE_CHARS) for note in decision.notes[:NOTES]],
         "request": _request(decision.facts),
         "seed": decision.seed,
         "candidates": [_candidate(assessment) for assessment in told],
@@ -297,6 +300,7 @@ def _rule(rule: RuleMatch) -> Record:
             for name, value in rule.values.items()
         },
         "absent": {_cut(name): [_cut(fact) for fact in facts] for name, facts in rule.absent.items()},
+        "explanation": _cut(rule.explanation, MESSAGE_CHARS),
     }
 
 
@@ -309,6 +313,22 @@ def _request(facts: RequestFacts) -> Record:
         "max_output_tokens": facts.max_output_tokens,
         "stream": facts.stream,
         "needs": sorted(str(capability) for capability in facts.needs),
+        "tool_count": facts.tool_count,
+        "tool_step": facts.tool_step,
+        "writes": facts.writes,
+        "image_count": facts.image_count,
+        "audio_count": facts.audio_count,
+        "document_count": facts.document_count,
+        "output_count": facts.output_count,
+        "reasoning_effort": _text(facts.reasoning_effort),
+        "language": _text(facts.language),
+        "latency_budget_ms": facts.latency_budget_ms,
+        "workload": _text(facts.workload),
+        "session": _text(facts.session),
+        "prefix": _text(facts.prefix),
+        "prefix_tokens": facts.prefix_tokens,
+        "is_idempotent": facts.is_idempotent,
+        "moment": asdict(facts.moment) if facts.moment else None,
     }
 
 
@@ -319,6 +339,7 @@ def _candidate(assessment: Assessment) -> Record:
         "endpoint": _cut(candidate.endpoint),
         "region": _text(candidate.region),
         "tier": _text(candidate.tier),
+        "quality": _number(candidate.quality),
         "exclusion": str(assessment.exclusion) if assessment.exclusion else None,
         "detail": _cut(assessment.detail),
         "expected_cost_usd": _number(assessment.expected_cost_usd),
@@ -328,6 +349,8 @@ def _candidate(assessment: Assessment) -> Record:
             "request_usd": _number(candidate.prices.request_usd),
         },
         "rank": assessment.rank,
+        "terms": {_cut(name): _number(value) for name, value in assessment.terms.items()},
+        "in_flight": assessment.in_flight,
         "statistics": _statistics(assessment.statistics) if assessment.statistics else None,
     }
 
@@ -341,6 +364,8 @@ def _statistics(statistics: EndpointStatistics) -> Record:
         "total_p95_ms": _number(statistics.total_p95_ms),
         "first_token_p50_ms": _number(statistics.first_token_p50_ms),
         "first_token_p95_ms": _number(statistics.first_token_p95_ms),
+        "output_token_p50_ms": _number(statistics.output_token_p50_ms),
+        "output_token_p95_ms": _number(statistics.output_token_p95_ms),
     }
 
 

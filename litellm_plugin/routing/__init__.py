@@ -11,18 +11,32 @@ from litellm_plugin.routing.body_facts import (
     request_facts,
     responses_facts,
 )
-from litellm_plugin.routing.candidates import Candidate, EndpointStatistics, Prices, StatisticsSnapshot
+from litellm_plugin.routing.candidates import (
+    Affinity,
+    Candidate,
+    EndpointStatistics,
+    Prices,
+    StatisticsSnapshot,
+)
 from litellm_plugin.routing.cost import expected_cost_usd
 from litellm_plugin.routing.decision import Assessment, Decision, Exclusion, RuleMatch
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.expressions import KNOWN_NAMES, Condition, compile_condition
-from litellm_plugin.routing.facts import CallType, Capability, FactValue, RequestFacts, RoutingScope
+from litellm_plugin.routing.facts import (
+    CallType,
+    Capability,
+    FactValue,
+    Moment,
+    RequestFacts,
+    RoutingScope,
+)
 from litellm_plugin.routing.planner import RoutingPolicy, decide
 from litellm_plugin.routing.rules import Rule, RuleSet
-from litellm_plugin.routing.strategies import Cost, RankingContext, Static, Strategy
+from litellm_plugin.routing.strategies import Cost, Ranked, Ranking, RankingContext, Static, Strategy
 
 __all__ = [
     "KNOWN_NAMES",
+    "Affinity",
     "Assessment",
     "AttemptStatus",
     "BodyFacts",
@@ -36,7 +50,10 @@ __all__ = [
     "Exclusion",
     "FactValue",
     "Measurement",
+    "Moment",
     "Prices",
+    "Ranked",
+    "Ranking",
     "RankingContext",
     "RequestFacts",
     "RoutingPolicy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,11 +19,21 @@ class Prices:
         input_usd: Per input token.
         output_usd: Per output token.
         request_usd: Fixed, per request.
+        cached_input_usd: Per input token that the provider reads from its cache.
+        image_input_usd: Per image in the request.
+        image_output_usd: Per image that is made.
+        audio_input_usd: Per second of audio in the request.
+        character_usd: Per character of text that is spoken.
     """
 
     input_usd: float | None = None
     output_usd: float | None = None
     request_usd: float = 0.0
+    cached_input_usd: float | None = None
+    image_input_usd: float | None = None
+    image_output_usd: float | None = None
+    audio_input_usd: float | None = None
+    character_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +43,44 @@ class Candidate:
     Attributes:
         deployment_id: LiteLLM's id of the deployment.
         endpoint: The name that a permit authorizes; several deployments may share it.
+        model: The provider's model that answers, as configured; None when unknown.
         clearances: The classifications it may receive; None when the operator declared none.
         attributes: Declared attributes such as `baa`; an undeclared one is absent.
         latency_classes: The latency classes it serves; None when undeclared: all of them.
         capabilities: What it is known to support; an unknown capability is absent.
+        languages: The languages it covers, ISO 639-1; None when undeclared: all of them.
         max_input_tokens: Its context window for input; None when unknown.
+        max_output_tokens: The longest answer it gives; None when unknown.
         prices: What it costs.
+        tier_prices: What it costs the tenants of a tier, where that differs.
         region: Where it runs, as declared.
         tier: Its quality tier, as declared.
+        quality: Its quality, as declared, from 0 to 1; None when undeclared.
+        cache_lifetime_s: How long the provider keeps a cached prefix; None when it caches none.
         is_available: Whether LiteLLM currently offers it (not paused, blocked or cooling down).
     """
 
     deployment_id: str
     endpoint: str
+    model: str | None = None
     clearances: frozenset[str] | None = None
     attributes: frozenset[str] = frozenset()
     latency_classes: frozenset[str] | None = None
     capabilities: frozenset[Capability] = frozenset()
+    languages: frozenset[str] | None = None
     max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
     prices: Prices = Prices()
+    tier_prices: Mapping[str, Prices] = field(default_factory=dict, hash=False)
     region: str | None = None
     tier: str | None = None
+    quality: float | None = None
+    cache_lifetime_s: float | None = None
     is_available: bool = True
+
+    def prices_for(self, tenant_tier: str) -> Prices:
+        """What it costs a tenant of this tier."""
+        return self.tier_prices.get(tenant_tier, self.prices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,7 @@ class EndpointStatistics:
         failures: Number of failed attempts.
         total_p50_ms, total_p95_ms: Time to the whole answer.
         first_token_p50_ms, first_token_p95_ms: Time to the first token of streams.
+        output_token_p50_ms, output_token_p95_ms: Time per output token, after the first one where it is known.
     """
 
     attempts: int = 0
@@ -74,6 +101,8 @@ class EndpointStatistics:
     total_p95_ms: float | None = None
     first_token_p50_ms: float | None = None
     first_token_p95_ms: float | None = None
+    output_token_p50_ms: float | None = None
+    output_token_p95_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +112,27 @@ class StatisticsSnapshot:
     Attributes:
         by_deployment: Statistics by deployment id.
         taken_at_s: Monotonic seconds.
+        in_flight: How many attempts of this worker are under way, by deployment id; no entry for none.
+        output_tokens: The expected length of an answer in tokens, by route (`route_of`).
     """
 
     by_deployment: Mapping[str, EndpointStatistics]
     taken_at_s: float
+    in_flight: Mapping[str, int] = field(default_factory=dict, hash=False)
+    output_tokens: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """What earlier requests of the same tenant and classification left where.
+
+    Attributes:
+        session_deployment: The id of the deployment that served this session last; None when none did.
+        warm_tokens: How many input tokens of this prompt a deployment has likely cached, by deployment id.
+    """
+
+    session_deployment: str | None = None
+    warm_tokens: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+NO_AFFINITY = Affinity()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Assessment:
             is not authorized.
         rank: Its place in the plan, from 0; None when it is not in the plan.
         statistics: What was measured of it, if anything.
+        in_flight: How many attempts of this worker were under way there.
+        terms: What the strategy weighed, by name; empty for what it did not rank.
     """
 
     candidate: Candidate
@@ -54,6 +56,8 @@ class Assessment:
     expected_cost_usd: float | None = None
     rank: int | None = None
     statistics: EndpointStatistics | None = None
+    in_flight: int = 0
+    terms: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,14 @@ class RuleMatch:
         strategy: The strategy's name.
         values: The facts that the rule's condition reads, with their values.
         absent: For each rule passed over for it, the facts that it reads and that were absent.
+        explanation: The condition with the values it saw; empty for the default.
     """
 
     name: str
     strategy: str
     values: Mapping[str, FactValue]
     absent: Mapping[str, tuple[str, ...]]
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Decision:
         plan: The candidates in the order in which attempts take them; empty when denied.
         verdict: Why the request ends here; None when there is a plan.
         seed: What ties were broken with.
+        notes: What a reader must know of the order, such as that no candidate met the latency budget.
     """
 
     facts: RequestFacts
@@ -94,6 +101,7 @@ class Decision:
     plan: tuple[Candidate, ...]
     verdict: Verdict | None
     seed: int
+    notes: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> Candidate | None:

@@ -67,6 +67,7 @@ def _assessment(candidate: Candidate, demand: Demand, statistics: StatisticsSnap
         detail,
         expected_cost_usd=expected_cost_usd(candidate.prices, demand.facts),
         statistics=statistics.by_deployment.get(candidate.deployment_id) if statistics else None,
+        in_flight=statistics.in_flight.get(candidate.deployment_id, 0) if statistics else 0,
     )
 
 

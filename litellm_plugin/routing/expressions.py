@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cel_expr_python import cel  # type: ignore[import-untyped]  # ships a .pyi but no py.typed
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing.facts import CallType, RequestFacts, RoutingScope
+from litellm_plugin.routing.facts import CallType, Moment, RequestFacts, RoutingScope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 # A value of every fact, so that the names and types that rules may use follow the data types themselves.
 _EXAMPLES: Mapping[str, FactValue] = {
-    **RequestFacts(model_group="", call_type=CallType.CHAT, input_tokens=0, max_output_tokens=0).names(),
+    **RequestFacts(
+        model_group="",
+        call_type=CallType.CHAT,
+        input_tokens=0,
+        max_output_tokens=0,
+        reasoning_effort="",
+        language="",
+        latency_budget_ms=0,
+        workload="",
+        moment=Moment(hour=0, weekday=1, month=1, date=""),
+    ).names(),
     **RoutingScope(
         request_id="",
         endpoints=frozenset(),

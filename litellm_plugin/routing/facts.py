@@ -59,6 +59,25 @@ class Capability(enum.StrEnum):
     RESPONSE_SCHEMA = "response_schema"
     AUDIO_INPUT = "audio_input"
     PDF_INPUT = "pdf_input"
+    PARALLEL_FUNCTION_CALLING = "parallel_function_calling"
+    REASONING = "reasoning"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a request was routed, in UTC.
+
+    Attributes:
+        hour: 0-23.
+        weekday: 1 (Monday) to 7, as in ISO 8601.
+        month: 1-12.
+        date: `YYYY-MM-DD`.
+    """
+
+    hour: int
+    weekday: int
+    month: int
+    date: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +93,21 @@ class RequestFacts:
         needs: Capabilities without which the request cannot be served.
         largest_input_tokens: Estimated tokens of the largest single input of a batch; None when the whole
             request is one input.
+        tool_count: How many tools the caller declared.
+        tool_step: How many rounds of tool calls follow the last message of the user; 0 outside a tool loop.
+        writes: Whether a tool of the request writes, as the caller declared; such a request is repeated only
+            with an idempotency key.
+        image_count, audio_count, document_count: How many of them the request carries.
+        output_count: How many answers or images the caller asks for at once.
+        reasoning_effort: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`; None when nothing was asked.
+        language: The language of the prompt, ISO 639-1; None when it could not be told.
+        latency_budget_ms: What the caller allows, or its latency class' default; None when neither says.
+        workload: The caller's name for the kind of work; None when it gave none.
+        session: Which conversation the request belongs to, a hash; None when the caller named none.
+        prefix: What of the prompt a provider may have cached, a hash; None when it is too short to be.
+        prefix_tokens: Estimated tokens of that prefix.
+        is_idempotent: Whether the caller gave an idempotency key.
+        moment: When it was routed; None leaves the facts of time absent.
     """
 
     model_group: str
@@ -83,6 +117,22 @@ class RequestFacts:
     stream: bool = False
     needs: frozenset[Capability] = frozenset()
     largest_input_tokens: int | None = None
+    tool_count: int = 0
+    tool_step: int = 0
+    writes: bool = False
+    image_count: int = 0
+    audio_count: int = 0
+    document_count: int = 0
+    output_count: int = 1
+    reasoning_effort: str | None = None
+    language: str | None = None
+    latency_budget_ms: int | None = None
+    workload: str | None = None
+    session: str | None = None
+    prefix: str | None = None
+    prefix_tokens: int = 0
+    is_idempotent: bool = False
+    moment: Moment | None = None
 
     @property
     def window_tokens(self) -> int:
@@ -91,17 +141,35 @@ class RequestFacts:
 
     def names(self) -> Mapping[str, FactValue]:
         """The facts by the names that rules use; an absent fact has no entry."""
-        facts: dict[str, FactValue] = {
+        facts: dict[str, FactValue | None] = {
             "request.model": self.model_group,
             "request.call_type": str(self.call_type),
             "request.input_tokens": self.input_tokens,
+            "request.max_output_tokens": self.max_output_tokens,
             "request.stream": self.stream,
             "request.tools": Capability.FUNCTION_CALLING in self.needs,
+            "request.tool_count": self.tool_count,
+            "request.tool_step": self.tool_step,
+            "request.writes": self.writes,
             "request.images": Capability.VISION in self.needs,
+            "request.image_count": self.image_count,
+            "request.audio_count": self.audio_count,
+            "request.document_count": self.document_count,
+            "request.output_count": self.output_count,
+            "request.response_schema": Capability.RESPONSE_SCHEMA in self.needs,
+            "request.reasoning_effort": self.reasoning_effort,
+            "request.language": self.language,
+            "request.latency_budget_ms": self.latency_budget_ms,
+            "request.workload": self.workload,
+            "request.has_session": self.session is not None,
+            "request.is_idempotent": self.is_idempotent,
         }
-        if self.max_output_tokens is not None:
-            facts["request.max_output_tokens"] = self.max_output_tokens
-        return facts
+        if self.moment is not None:
+            facts["request.hour"] = self.moment.hour
+            facts["request.weekday"] = self.moment.weekday
+            facts["request.month"] = self.moment.month
+            facts["request.date"] = self.moment.date
+        return {name: value for name, value in facts.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +187,7 @@ class RoutingScope:
         requirements: Attributes that the classification demands of an endpoint.
         regions: The regions that the permit is limited to; None when it names none.
         max_cost_usd: The highest expected cost of the request; None when the permit sets none.
+        preferences: Endpoint names in the order in which the gateway would take them; they reorder, never widen.
     """
 
     request_id: str
@@ -131,6 +200,7 @@ class RoutingScope:
     requirements: frozenset[str] = field(default_factory=frozenset)
     regions: frozenset[str] | None = None
     max_cost_usd: float | None = None
+    preferences: tuple[str, ...] = ()
 
     def names(self) -> Mapping[str, FactValue]:
         """The scope by the names that rules use."""

@@ -10,6 +10,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
+from litellm_plugin.settings.rule_block import RuleBlock, StrategyBlock
+from litellm_plugin.settings.service_block import LatencyClassBlock, ResilienceBlock
 
 # LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
 EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
@@ -19,39 +21,6 @@ class ClassificationBlock(StrictModel):
     """What a data classification demands of an endpoint."""
 
     require: list[Name] = []
-
-
-class LatencyClassBlock(StrictModel):
-    """A latency class that permits may name."""
-
-
-class StrategyBlock(StrictModel):
-    """Which strategy ranks the eligible endpoints."""
-
-    strategy: Literal["static", "cost"]
-    endpoints: list[Name] | None = None
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> StrategyBlock:
-        if self.strategy == "static" and not self.endpoints:
-            raise ValueError("strategy 'static' needs `endpoints`, a list of endpoint names")
-        if self.strategy != "static" and self.endpoints is not None:
-            raise ValueError(f"strategy {self.strategy!r} takes no `endpoints`; only 'static' does")
-        return self
-
-
-class RuleBlock(StrictModel):
-    """One rule: the first whose condition is true picks the strategy."""
-
-    name: Name
-    when: str = Field(min_length=1, max_length=4_096)
-    use: StrategyBlock
-
-
-class ResilienceBlock(StrictModel):
-    """How often a request may be tried."""
-
-    attempts: int = Field(default=3, ge=1, le=10)
 
 
 class PathBlock(StrictModel):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -15,17 +15,12 @@ from pydantic import ValidationError
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.permit import ClaimConstant, ClaimPolicy, Revocations
 from litellm_plugin.routing import (
-    Condition,
-    Cost,
     RoutingPolicy,
-    Rule,
-    RuleSet,
     Static,
-    Strategy,
-    compile_condition,
 )
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
-from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock, RuleBlock, StrategyBlock
+from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
+from litellm_plugin.settings.rules import rule_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +141,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         permit=block.permit,
         claims=_claims(block),
         requirements={name: frozenset(entry.require) for name, entry in block.classifications.items()},
-        routing=RoutingPolicy(rules=_rules(block), attempts=block.resilience.attempts),
+        routing=RoutingPolicy(rules=rule_set(block), attempts=block.resilience.attempts),
         decision_log=block.decision_log,
         paths=MappingProxyType({(each.method, each.path): each.endpoint for each in block.paths}),
         body_fields=frozenset(block.body_fields),
@@ -189,33 +184,6 @@ def _claims(block: PolicyBlock) -> ClaimPolicy:
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.permit.{error}") from error
-
-
-def _rules(block: PolicyBlock) -> RuleSet:
-    return RuleSet(
-        rules=tuple(
-            Rule(name=rule.name, condition=_condition(rule), strategy=_strategy(rule.use))
-            for rule in block.rules
-        ),
-        default=Rule(name="default", condition=None, strategy=_strategy(block.default)),
-    )
-
-
-def _condition(rule: RuleBlock) -> Condition:
-    try:
-        return compile_condition(rule.when)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{BLOCK}.rules: rule {rule.name!r}: {error}") from error
-
-
-def _strategy(use: StrategyBlock) -> Strategy:
-    match use.strategy:
-        case "static":
-            return Static(endpoints=tuple(use.endpoints or ()))
-        case "cost":
-            return Cost()
-        case _:
-            assert_never(use.strategy)
 
 
 def _hash(block: PolicyBlock) -> str:

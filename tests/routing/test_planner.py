@@ -20,6 +20,8 @@ from litellm_plugin.errors import ConfigurationError, Reason
 from litellm_plugin.routing import (
     Cost,
     EndpointStatistics,
+    Ranked,
+    Ranking,
     RoutingPolicy,
     Rule,
     RuleSet,
@@ -57,7 +59,7 @@ class Rogue:
     name = "rogue"
 
     def rank(self, inputs, context):
-        return [replace(inputs[0], candidate=each) for each in self.answer]
+        return Ranking((tuple(Ranked(replace(inputs[0], candidate=each)) for each in self.answer),))
 
 
 def test_the_plan_is_the_strategys_order():

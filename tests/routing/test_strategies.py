@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 from routing_cases import a_candidate, a_request, a_scope, candidates_of, strategies
 
 from litellm_plugin.routing import Cost, RankingContext, Static, assess
+from litellm_plugin.routing.strategies import spread
 
 
 def ranked(strategy, candidates, seed=0):
     scope = a_scope(endpoints=frozenset(each.endpoint for each in candidates))
     inputs = assess(candidates, a_request(), scope)
-    return [each.candidate.deployment_id for each in strategy.rank(inputs, RankingContext(a_request(), seed))]
+    ranking = strategy.rank(inputs, RankingContext(a_request(), scope, seed))
+    order = (ranked for band in ranking.bands for ranked in spread(band, seed))
+    return [ranked.assessment.candidate.deployment_id for ranked in order]
 
 
 def test_static_keeps_the_listed_order_and_leaves_out_the_rest():
