@@ -276,8 +276,6 @@ class TestValues:
                 ("tenant_tiers",),
                 ("default",),
                 ("rules", 0, "name"),
-                ("rules", 0, "when"),
-                ("rules", 0, "use"),
             )
         ],
     )

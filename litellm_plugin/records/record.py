@@ -292,15 +292,16 @@ def _chosen(candidate: Candidate | None) -> Record | None:
 
 
 def _rule(rule: RuleMatch) -> Record:
+    values = {
+        _cut(name): _model(str(value)) if name == "request.model" else _fact(value)
+        for name, value in rule.values.items()
+    }
     return {
         "name": _cut(rule.name),
         "strategy": _cut(rule.strategy),
-        "values": {
-            _cut(name): _model(str(value)) if name == "request.model" else _fact(value)
-            for name, value in rule.values.items()
-        },
+        "values": values,
         "absent": {_cut(name): [_cut(fact) for fact in facts] for name, facts in rule.absent.items()},
-        "explanation": _cut(rule.explanation, MESSAGE_CHARS),
+        "explanation": _cut(rule.explained(values), MESSAGE_CHARS),
     }
 
 

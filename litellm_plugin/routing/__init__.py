@@ -33,6 +33,7 @@ from litellm_plugin.routing.facts import (
 from litellm_plugin.routing.planner import RoutingPolicy, decide
 from litellm_plugin.routing.rules import Rule, RuleSet
 from litellm_plugin.routing.strategies import Cost, Ranked, Ranking, RankingContext, Static, Strategy
+from litellm_plugin.routing.tables import row_condition
 
 __all__ = [
     "KNOWN_NAMES",
@@ -75,4 +76,5 @@ __all__ = [
     "messages_facts",
     "request_facts",
     "responses_facts",
+    "row_condition",
 ]

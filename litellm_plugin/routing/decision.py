@@ -69,14 +69,24 @@ class RuleMatch:
         strategy: The strategy's name.
         values: The facts that the rule's condition reads, with their values.
         absent: For each rule passed over for it, the facts that it reads and that were absent.
-        explanation: The condition with the values it saw; empty for the default.
+        template: The condition in pieces, each with the fact that it ends with; empty for the default.
     """
 
     name: str
     strategy: str
     values: Mapping[str, FactValue]
     absent: Mapping[str, tuple[str, ...]]
-    explanation: str = ""
+    template: tuple[tuple[str, str | None], ...] = field(default=(), compare=False)
+
+    def explained(self, shown: Mapping[str, object]) -> str:
+        """The condition with each value behind its name, as in `request.input_tokens (812) < 2000`.
+
+        Args:
+            shown: The values as they may be shown, by name; a fact without one is absent.
+        """
+        return "".join(
+            text if name is None else f"{text} ({shown.get(name, 'absent')})" for text, name in self.template
+        ).strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,27 @@ _UNDECLARED = re.compile(r"undeclared reference to '(?P<name>[^']*)'")
 
 KNOWN_NAMES: tuple[str, ...] = tuple(_VARIABLES)
 
+# What the CEL grammar reads as one piece and holds no name: text (raw, bytes, triple quotes), comments, blanks.
+_PIECE = re.compile(
+    r"""(?P<text>[rRbB]{0,2}(?:\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}(?:[^\\]|\\.)*?'{3}|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))
+    |(?P<comment>//[^\n]*)
+    |(?P<blank>\s+)
+    |(?P<name>\.?\s*[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def fact_type(name: str) -> type[FactValue]:
+    """The Python type of a known fact.
+
+    Raises:
+        ConfigurationError: There is no such fact; the message names the nearest known one.
+    """
+    if name not in _EXAMPLES:
+        raise ConfigurationError(_unknown_name(name))
+    return type(_EXAMPLES[name])
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -68,10 +89,13 @@ class Condition:
     Attributes:
         source: The expression as it was written.
         names: The facts that it reads.
+        template: The expression in pieces, each with the fact that it ends with, if any, so that an explanation
+            can put the value behind it; without comments and line breaks.
     """
 
     source: str
     names: tuple[str, ...]
+    template: tuple[tuple[str, str | None], ...]
     _expression: cel.Expression = field(repr=False, compare=False)
 
     def evaluate(self, facts: Mapping[str, FactValue]) -> bool:
@@ -107,7 +131,28 @@ def compile_condition(source: str) -> Condition:
     if expression.return_type() != cel.Type.BOOL:
         kind = expression.return_type().name().lower()
         raise ConfigurationError(f"condition {_shown(source)}: expected a boolean expression, got {kind}")
-    return Condition(source, _names_read(source), expression)
+    names = _names_read(source)
+    return Condition(source, names, _template(source, names), expression)
+
+
+def _template(source: str, names: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
+    pieces: list[tuple[str, str | None]] = []
+    text = ""
+    for found in _PIECE.finditer(source):
+        piece = {"comment": "", "blank": " "}.get(found.lastgroup or "", found.group())
+        name = _fact_in(piece, names) if found.lastgroup == "name" else None
+        if name is None:
+            text += piece
+            continue
+        pieces.append((text + name, name))
+        text = "".join(piece.split()).removeprefix(".").removeprefix(name)
+    return (*pieces, (text.rstrip(), None)) if text.strip() else tuple(pieces)
+
+
+def _fact_in(piece: str, names: tuple[str, ...]) -> str | None:
+    """The fact that a dotted name is, or whose function it calls."""
+    dotted = "".join(piece.split()).removeprefix(".")
+    return next((name for name in names if dotted == name or dotted.startswith(f"{name}.")), None)
 
 
 def _names_read(source: str) -> tuple[str, ...]:

@@ -81,4 +81,7 @@ class RuleSet:
 
 
 def _matched(rule: Rule, values: Mapping[str, FactValue], absent: Mapping[str, tuple[str, ...]]) -> RuleMatch:
-    return RuleMatch(name=rule.name, strategy=rule.strategy.name, values=values, absent=absent)
+    template = () if rule.condition is None else rule.condition.template
+    return RuleMatch(
+        name=rule.name, strategy=rule.strategy.name, values=values, absent=absent, template=template
+    )

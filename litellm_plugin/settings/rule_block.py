@@ -24,9 +24,26 @@ class StrategyBlock(StrictModel):
         return self
 
 
+class RowBlock(StrictModel):
+    """One row of a decision table: what each fact must be, and the strategy of the requests for which all hold."""
+
+    name: Name | None = None
+    when: dict[str, bool | int | float | str | list[bool | int | float | str]] = Field(max_length=64)
+    use: StrategyBlock
+
+
 class RuleBlock(StrictModel):
-    """One rule: the first whose condition is true picks the strategy."""
+    """One rule: the first whose condition is true picks the strategy; a table is a rule for each of its rows."""
 
     name: Name
-    when: str = Field(min_length=1, max_length=4_096)
-    use: StrategyBlock
+    when: str | None = Field(default=None, min_length=1, max_length=4_096)
+    use: StrategyBlock | None = None
+    table: list[RowBlock] | None = Field(default=None, min_length=1, max_length=1_000)
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> RuleBlock:
+        if self.table is None and (self.when is None or self.use is None):
+            raise ValueError("`when` and `use` are expected, or `table`")
+        if self.table is not None and (self.when is not None or self.use is not None):
+            raise ValueError("`table` stands instead of `when` and `use`: its rows say both")
+        return self

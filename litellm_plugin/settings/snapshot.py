@@ -21,6 +21,7 @@ from litellm_plugin.routing import (
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
 from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
 from litellm_plugin.settings.rules import rule_set
+from litellm_plugin.settings.table_file import with_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,7 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
         source = _read_policy_file(base / source)
     if not isinstance(source, Mapping):
         raise ConfigurationError(f"{where}: a mapping is expected, {type(source).__name__} stands there")
-    block = _parse(source)
+    block = _parse(with_tables(source, base))
     if flags.log is not None:
         block = block.model_copy(
             update={"decision_log": block.decision_log.model_copy(update={"file": str(flags.log)})}

@@ -56,3 +56,32 @@ def test_a_rule_after_the_match_is_not_looked_at():
 def test_repeated_names_are_refused(names):
     with pytest.raises(ConfigurationError, match="unique names"):
         RuleSet(tuple(a_rule(name, "") for name in names), DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("source", "explained"),
+    [
+        pytest.param(
+            'request.input_tokens < 9 && permit.tenant == "acme"',
+            'request.input_tokens (5) < 9 && permit.tenant (acme) == "acme"',
+            id="names",
+        ),
+        pytest.param("request . input_tokens < 9 // small\n && true", "request.input_tokens (5) < 9  && true", id="comment"),
+        pytest.param('permit.tenant.startsWith("a")', 'permit.tenant (acme).startsWith("a")', id="function"),
+        pytest.param(
+            '"request.input_tokens" != permit.tenant', '"request.input_tokens" != permit.tenant (acme)', id="text"
+        ),
+        pytest.param(
+            "request.input_tokens == 5 || request.max_output_tokens > 1",
+            "request.input_tokens (5) == 5 || request.max_output_tokens (absent) > 1",
+            id="absent",
+        ),
+    ],
+)  # fmt: skip
+def test_a_match_explains_itself_with_the_values_it_saw(source, explained):
+    match = matched(a_rule("rule", source))
+    assert match.explained(match.values) == explained
+
+
+def test_the_default_has_nothing_to_explain():
+    assert matched().explained({}) == ""

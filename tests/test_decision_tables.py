@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from test_settings import BLOCK, load, refusal
+
+ROWS = [
+    {"name": "small", "when": {"permit.tenant_tier": "free", "request.input_tokens": "< 2000"}, "use": {"strategy": "cost"}},
+    {"when": {"permit.tenant_tier": "-"}, "use": {"strategy": "static", "endpoints": ["a", "b"]}},
+]  # fmt: skip
+CSV = """name,permit.tenant_tier,request.input_tokens,use.strategy,use.endpoints
+small,free,< 2000,cost,
+,-,,static,"a, b"
+"""
+
+
+def with_rule(**rule):
+    return {**BLOCK, "rules": [{"name": "tiers", **rule}]}
+
+
+def rules_of(snapshot):
+    return [(rule.name, rule.condition.source, rule.strategy) for rule in snapshot.routing.rules.rules]
+
+
+def matched(snapshot, tier, tokens):
+    return snapshot.routing.rules.match({"permit.tenant_tier": tier, "request.input_tokens": tokens})[0].name
+
+
+def test_a_row_is_a_rule_and_the_first_that_holds_wins(tmp_path):
+    snapshot = load(with_rule(table=ROWS), tmp_path)
+    assert matched(snapshot, "free", 812) == "tiers/small"
+    assert matched(snapshot, "free", 2000) == "tiers/2"
+    assert matched(snapshot, "pro", 1) == "tiers/2"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [pytest.param("t.csv", CSV, id="csv"), pytest.param("t.yaml", yaml.safe_dump(ROWS), id="yaml")]
+)  # fmt: skip
+def test_a_file_says_what_the_block_would_say(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    read, written = load(with_rule(table=name), tmp_path), load(with_rule(table=ROWS), tmp_path)
+    assert rules_of(read) == rules_of(written)
+
+
+def test_a_spreadsheets_byte_order_mark_and_empty_lines_are_no_rows(tmp_path):
+    (tmp_path / "t.csv").write_text("\ufeff" + CSV + "\n,,,,\n")
+    assert [name for name, _, _ in rules_of(load(with_rule(table="t.csv"), tmp_path))] == [
+        "tiers/small",
+        "tiers/2",
+    ]
+
+
+def test_the_hash_covers_the_file(tmp_path):
+    (tmp_path / "t.csv").write_text(CSV)
+    before = load(with_rule(table="t.csv"), tmp_path).config_hash
+    (tmp_path / "t.csv").write_text(CSV.replace("2000", "3000"))
+    assert load(with_rule(table="t.csv"), tmp_path).config_hash != before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "cannot be read", id="missing"),
+        pytest.param("", "column use.strategy is expected", id="empty"),
+        pytest.param("permit.tenant_tier,use.strategy\nfree\n", "line 2: expected 2 cells, got 1", id="short-row"),
+        pytest.param("use.strategy,use.strategy\ncost,cost\n", "more than one 'use.strategy'", id="column-twice"),
+        pytest.param("permit.tier,use.strategy\nfree,cost\n", "row 'tiers/1': unknown name 'permit.tier'", id="fact"),
+        pytest.param("use.strategy\nchaep\n", "rules.0.table.0.use.strategy", id="strategy"),
+        pytest.param('use.strategy\n"cost\n', "cannot be read", id="quote-left-open"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_says_where_and_what_was_expected(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "t.csv").write_text(text)
+    assert message in refusal(with_rule(table="t.csv"), tmp_path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    assert "a name that ends with .csv or .yaml is expected" in refusal(with_rule(table="t.xlsx"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        pytest.param({"table": ROWS, "when": "true"}, "`table` stands instead", id="both"),
+        pytest.param({"when": "true"}, "`when` and `use` are expected, or `table`", id="without-use"),
+        pytest.param({"table": []}, "rules.0.table", id="no-rows"),
+    ],
+)
+def test_a_rule_has_a_condition_or_a_table(tmp_path, rule, message):
+    assert message in refusal(with_rule(**rule), tmp_path)
