@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
 
     NOT_AUTHORIZED = "not_authorized"
     NOT_ELIGIBLE = "not_eligible"
+    LATENCY_BUDGET = "latency_budget"
     EGRESS_NOT_CLEARED = "egress_not_cleared"
     PATH_NOT_PERMITTED = "path_not_permitted"
     POLICY_STALE = "policy_stale"
@@ -75,6 +76,7 @@ _STATUS = {
     Reason.CLAIM_MISMATCH: 403,
     Reason.NOT_AUTHORIZED: 403,
     Reason.NOT_ELIGIBLE: 403,
+    Reason.LATENCY_BUDGET: 403,
     Reason.EGRESS_NOT_CLEARED: 403,
     Reason.PATH_NOT_PERMITTED: 403,
     Reason.POLICY_STALE: 403,

@@ -20,6 +20,7 @@ STATUSES = {
         Reason.CLAIM_MISMATCH,
         Reason.NOT_AUTHORIZED,
         Reason.NOT_ELIGIBLE,
+        Reason.LATENCY_BUDGET,
         Reason.EGRESS_NOT_CLEARED,
         Reason.PATH_NOT_PERMITTED,
         Reason.POLICY_STALE,

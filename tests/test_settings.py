@@ -210,7 +210,7 @@ class TestUnknownKeys:
             ),
             pytest.param(
                 ("latency_classes", "interactive", "budget"),
-                "latency_classes.interactive.budget: unknown key 'budget'. Known: none",
+                "latency_classes.interactive.budget: unknown key 'budget'; did you mean 'minimum_budget_ms'?",
                 id="latency-class",
             ),
             pytest.param(

@@ -30,6 +30,7 @@ from litellm_plugin.routing.facts import (
     RequestFacts,
     RoutingScope,
 )
+from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.planner import RoutingPolicy, decide
 from litellm_plugin.routing.rules import Rule, RuleSet
 from litellm_plugin.routing.strategies import Cost, Ranked, Ranking, RankingContext, Static, Strategy
@@ -50,6 +51,7 @@ __all__ = [
     "EndpointStatistics",
     "Exclusion",
     "FactValue",
+    "LatencyClass",
     "Measurement",
     "Moment",
     "Prices",

@@ -21,6 +21,7 @@ class Exclusion(enum.StrEnum):
     NOT_CLEARED = "not_cleared"
     ATTRIBUTE_MISSING = "attribute_missing"
     REGION = "region"
+    LANGUAGE = "language"
     CAPABILITY = "capability"
     CONTEXT_WINDOW = "context_window"
     LATENCY_CLASS = "latency_class"

@@ -25,12 +25,14 @@ class Demand:
         scope: What its permit opens.
         tried: The deployment ids that earlier attempts took.
         outside: The deployment ids that stand for an endpoint outside the scope.
+        context_margin: By which share the estimate of input tokens is raised against a context window.
     """
 
     facts: RequestFacts
     scope: RoutingScope
     tried: frozenset[str]
     outside: frozenset[str]
+    context_margin: float = 0.0
 
 
 Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
@@ -44,13 +46,14 @@ def assess(
     *,
     statistics: StatisticsSnapshot | None = None,
     tried: frozenset[str] = frozenset(),
+    context_margin: float = 0.0,
 ) -> tuple[Assessment, ...]:
     """Holds each candidate against the request and its permit, in the candidates' order.
 
     Each keeps the first filter that it fails. Cost and statistics are filled in for authorized candidates.
     """
     outside = frozenset(each.deployment_id for each in candidates if each.endpoint not in scope.endpoints)
-    demand = Demand(facts, scope, tried, outside)
+    demand = Demand(facts, scope, tried, outside, context_margin)
     return tuple(_assessment(each, demand, statistics) for each in candidates)
 
 
@@ -104,15 +107,30 @@ def _region(candidate: Candidate, demand: Demand) -> str | None:
     return candidate.region or "undeclared"
 
 
+def _language(candidate: Candidate, demand: Demand) -> str | None:
+    """A language that could not be told keeps nobody out."""
+    language = demand.facts.language
+    if candidate.languages is None or language is None or language in candidate.languages:
+        return None
+    return language
+
+
 def _capabilities(candidate: Candidate, demand: Demand) -> str | None:
     return _listed(demand.facts.needs - candidate.capabilities)
 
 
 def _context_window(candidate: Candidate, demand: Demand) -> str | None:
-    needed, window = demand.facts.window_tokens, candidate.max_input_tokens
-    if window is None or needed <= window:
-        return None
-    return f"about {needed} tokens, window {window}"
+    needed = round(demand.facts.window_tokens * (1.0 + demand.context_margin))
+    asked, window, longest = (
+        demand.facts.max_output_tokens,
+        candidate.max_input_tokens,
+        candidate.max_output_tokens,
+    )
+    if window is not None and needed > window:
+        return f"about {needed} tokens, window {window}"
+    if longest is not None and asked is not None and asked > longest:
+        return f"{asked} output tokens asked for, at most {longest}"
+    return None
 
 
 def _latency_class(candidate: Candidate, demand: Demand) -> str | None:
@@ -145,6 +163,7 @@ FILTERS: tuple[tuple[Exclusion, Filter], ...] = (
     (Exclusion.NOT_CLEARED, _clearance),
     (Exclusion.ATTRIBUTE_MISSING, _attributes),
     (Exclusion.REGION, _region),
+    (Exclusion.LANGUAGE, _language),
     (Exclusion.CAPABILITY, _capabilities),
     (Exclusion.CONTEXT_WINDOW, _context_window),
     (Exclusion.LATENCY_CLASS, _latency_class),

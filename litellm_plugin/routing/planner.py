@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.candidates import NO_AFFINITY
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
+from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.strategies import RankingContext, spread
 from litellm_plugin.routing.verdicts import verdict_without_plan
 
@@ -30,17 +32,23 @@ class RoutingPolicy:
     Attributes:
         rules: Which strategy a request gets.
         attempts: How many candidates a plan holds at most; 1 or more.
+        latency_classes: What each latency class allows; one that is not listed allows everything.
+        context_margin: By which share the estimate of input tokens is raised against a context window; 0 or more.
 
     Raises:
-        ConfigurationError: `attempts` is below 1.
+        ConfigurationError: `attempts` is below 1, or the margin is negative or no number.
     """
 
     rules: RuleSet
     attempts: int
+    latency_classes: Mapping[str, LatencyClass] = field(default_factory=dict, hash=False)
+    context_margin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ConfigurationError(f"attempts: expected 1 or more, got {self.attempts}")
+        if not 0.0 <= self.context_margin < math.inf:
+            raise ConfigurationError(f"context_margin: expected 0 or more, got {self.context_margin}")
 
 
 def decide(
@@ -66,9 +74,23 @@ def decide(
         tried: The deployment ids that earlier attempts of this request took; they do not come back.
         affinity: What earlier requests of the same tenant and classification left where; None for nothing.
     """
+    latency_class = policy.latency_classes.get(scope.latency_class, LatencyClass())
+    facts = latency_class.with_default(facts)
+    refused = latency_class.refusal(facts, scope)
     context = RankingContext(facts, scope, seed, affinity or NO_AFFINITY)
-    assessments = assess(candidates, facts, scope, statistics=statistics, tried=tried)
+    assessments = assess(
+        candidates,
+        facts,
+        scope,
+        statistics=statistics,
+        tried=tried,
+        context_margin=policy.context_margin,
+    )
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
+    if refused is not None and any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments):
+        return Decision(
+            facts=facts, scope=scope, assessments=assessments, rule=match, plan=(), verdict=refused, seed=seed
+        )
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
     order = _order(ranking, assessments, context)[: policy.attempts]
     plan = tuple(ranked.assessment.candidate for ranked in order)

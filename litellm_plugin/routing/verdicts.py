@@ -37,7 +37,7 @@ def verdict_without_plan(
         wanted: Those of the survivors that the rule's strategy would take.
         tried: The deployment ids that earlier attempts took.
     """
-    group, request = quoted(facts.model_group), _request(scope)
+    group, request = quoted(facts.model_group), request_named(scope)
     if not authorized:
         return Verdict(
             Reason.NOT_AUTHORIZED,
@@ -74,7 +74,8 @@ def quoted(text: str) -> str:
     return _cut(repr(text[: _SHOWN_CHARACTERS + 1]))
 
 
-def _request(scope: RoutingScope) -> str:
+def request_named(scope: RoutingScope) -> str:
+    """The request by its id and the version of the policy that decided on it, to look it up at the gateway."""
     return f"request {_plain(scope.request_id)} (policy version {_plain(scope.policy_version)})"
 
 

@@ -11,7 +11,7 @@ from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
 from litellm_plugin.settings.rule_block import RuleBlock, StrategyBlock
-from litellm_plugin.settings.service_block import LatencyClassBlock, ResilienceBlock
+from litellm_plugin.settings.service_block import EligibilityBlock, LatencyClassBlock, ResilienceBlock
 
 # LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
 EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
@@ -66,6 +66,7 @@ class PolicyBlock(StrictModel):
     tenant_tiers: list[Name] = Field(min_length=1)
     rules: list[RuleBlock] = []
     default: StrategyBlock
+    eligibility: EligibilityBlock = EligibilityBlock()
     resilience: ResilienceBlock = ResilienceBlock()
     decision_log: DecisionLogBlock = DecisionLogBlock()
     paths: list[PathBlock] = Field(default=[], max_length=256)

@@ -14,10 +14,7 @@ from pydantic import ValidationError
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.permit import ClaimConstant, ClaimPolicy, Revocations
-from litellm_plugin.routing import (
-    RoutingPolicy,
-    Static,
-)
+from litellm_plugin.routing import LatencyClass, RoutingPolicy, Static
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
 from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
 from litellm_plugin.settings.rules import rule_set
@@ -142,7 +139,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         permit=block.permit,
         claims=_claims(block),
         requirements={name: frozenset(entry.require) for name, entry in block.classifications.items()},
-        routing=RoutingPolicy(rules=rule_set(block), attempts=block.resilience.attempts),
+        routing=_routing(block),
         decision_log=block.decision_log,
         paths=MappingProxyType({(each.method, each.path): each.endpoint for each in block.paths}),
         body_fields=frozenset(block.body_fields),
@@ -185,6 +182,18 @@ def _claims(block: PolicyBlock) -> ClaimPolicy:
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.permit.{error}") from error
+
+
+def _routing(block: PolicyBlock) -> RoutingPolicy:
+    return RoutingPolicy(
+        rules=rule_set(block),
+        attempts=block.resilience.attempts,
+        latency_classes={
+            name: LatencyClass(entry.minimum_budget_ms, entry.default_budget_ms)
+            for name, entry in block.latency_classes.items()
+        },
+        context_margin=block.eligibility.context_margin,
+    )
 
 
 def _hash(block: PolicyBlock) -> str:

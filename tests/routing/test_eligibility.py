@@ -15,9 +15,13 @@ from litellm_plugin.routing import (
 NEEDY = {"needs": frozenset({Capability.VISION, Capability.FUNCTION_CALLING})}
 
 
-def assessed(candidate, *, request=None, scope=None, tried=()):
+def assessed(candidate, *, request=None, scope=None, tried=(), margin=0.0):
     (assessment,) = assess(
-        [candidate], a_request(**request or {}), a_scope(**scope or {}), tried=frozenset(tried)
+        [candidate],
+        a_request(**request or {}),
+        a_scope(**scope or {}),
+        tried=frozenset(tried),
+        context_margin=margin,
     )
     return assessment.exclusion, assessment.detail
 
@@ -62,6 +66,48 @@ def test_missing_attributes_are_named():
 def test_missing_capabilities_are_named():
     candidate = a_candidate("a", capabilities=frozenset({Capability.VISION}))
     assert assessed(candidate, request=NEEDY) == (Exclusion.CAPABILITY, "function_calling")
+
+
+@pytest.mark.parametrize(
+    ("declared", "language", "expected"),
+    [
+        pytest.param(None, "fr", (None, ""), id="covers all when nothing is declared"),
+        pytest.param({"de", "fr"}, "fr", (None, ""), id="covered"),
+        pytest.param({"de"}, "fr", (Exclusion.LANGUAGE, "fr"), id="not covered"),
+        pytest.param({"de"}, None, (None, ""), id="language unknown"),
+        pytest.param(set(), "fr", (Exclusion.LANGUAGE, "fr"), id="covers none"),
+    ],
+)
+def test_an_endpoint_serves_the_languages_that_it_declares(declared, language, expected):
+    languages = None if declared is None else frozenset(declared)
+    assert assessed(a_candidate("a", languages=languages), request={"language": language}) == expected
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [
+        pytest.param(110, (None, ""), id="fits"),
+        pytest.param(109, (Exclusion.CONTEXT_WINDOW, "about 110 tokens, window 109"), id="does not"),
+    ],
+)
+def test_a_margin_keeps_an_estimate_off_the_windows_edge(window, expected):
+    assert assessed(a_candidate("a", max_input_tokens=window), margin=0.1) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param(None, (None, ""), id="no limit"),
+        pytest.param(4096, (None, ""), id="possible"),
+        pytest.param(
+            4097, (Exclusion.CONTEXT_WINDOW, "4097 output tokens asked for, at most 4096"), id="too long"
+        ),
+    ],
+)
+def test_an_answer_longer_than_the_endpoint_gives_is_not_asked_of_it(asked, expected):
+    assert (
+        assessed(a_candidate("a", max_output_tokens=4096), request={"max_output_tokens": asked}) == expected
+    )
 
 
 def test_a_tried_deployment_does_not_come_back():
