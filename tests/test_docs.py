@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 
+import configuration_reference
 import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -50,9 +51,38 @@ def test_a_block_is_valid(kind, text):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        aim = (page.parent / target) if target else page
+        assert aim.exists(), target
+        if anchor:
+            assert anchor in anchors(aim), f"{target}#{anchor}"
+
+
+def anchors(page):
+    """What GitHub names the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_configuration_page_has_the_settings_as_they_are():
+    current = configuration_reference.page(configuration_reference.PAGE.read_text())
+    assert configuration_reference.PAGE.read_text() == current, (
+        "python tests/configuration_reference.py --write"
+    )
+
+
+def test_every_block_and_key_of_the_settings_is_explained():
+    blocks = configuration_reference.blocks()
+    assert configuration_reference.named(configuration_reference.PAGE.read_text()) == set(blocks)
+    unexplained = [
+        f"{name}.{key}"
+        for name, block in blocks.items()
+        for key, field in block.model_fields.items()
+        if not field.description
+    ]
+    assert unexplained == []
 
 
 def test_the_signing_example_makes_a_permit_that_a_proxy_admits(tmp_path, monkeypatch):

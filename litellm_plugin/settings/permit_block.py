@@ -51,8 +51,11 @@ class ClaimSourceBlock(StrictModel):
     """Where a claim stands in an issuer's tokens, or the one value that it always has."""
 
     path: ClaimSegments | None = None
+    """The members on the way to the claim: a text with dots between them, or a list where a name holds dots itself."""
     split: str | None = Field(default=None, min_length=1, max_length=1)
+    """The one character that separates the values of a claim that is one text."""
     const: Name | None = None
+    """The one value that the claim always has."""
 
     @model_validator(mode="before")
     @classmethod
@@ -78,20 +81,35 @@ class IssuerBlock(StrictModel):
     """One gateway that may sign permits, and where its keys are."""
 
     issuer: str = Field(min_length=1, max_length=512)
+    """The exact `iss`."""
     jwks_url: str | None = None
+    """A JSON Web Key Set by https; plain http only from loopback, or with `allow_http: true`. Exactly one of the four sources is given."""
     jwks_file: str | None = None
+    """A JSON Web Key Set in a file."""
     public_key_file: str | None = None
+    """One public key in PEM form, with the `kid` that permits name it by."""
     secret_env: str | None = None
+    """The name of an environment variable, in capitals, that holds a symmetric issuer's secret: 32 bytes or more as `base64:…` or as plain text; with a `kid`. The secret itself never stands in the YAML."""
     kid: Kid | None = None
+    """The id that permits name the one key of `public_key_file` or `secret_env` by."""
     audience: str | None = Field(default=None, min_length=1)
+    """This issuer's own, instead of `permit.audience`."""
     typ: Typs | None = None
+    """This issuer's own, instead of `permit.typ`."""
     claims: dict[str, ClaimSourceBlock] | None = None
+    """This issuer's own, instead of `permit.claims`."""
     ignore_claims: list[ClaimSegments] | None = None
+    """This issuer's own, instead of `permit.ignore_claims`."""
     algorithms: list[str] = Field(min_length=1)
+    """Out of RS256/384/512, PS256/384/512, ES256/384/512, EdDSA; with `secret_env` only HS256."""
     kid_optional: bool = False
+    """Whether a permit without `kid` is checked with the issuer's only key."""
     allow_http: bool = False
+    """Whether `jwks_url` may be plain http to a host that is not loopback."""
     refresh_seconds: Annotated[float, Field(strict=False, ge=1, le=86_400)] = 300.0
+    """How often keys are loaded again, in the background."""
     max_stale_seconds: Annotated[float, Field(strict=False, ge=1, le=604_800)] = 3_600.0
+    """How long the last good keys count when they cannot be loaded."""
 
     @field_validator("secret_env", mode="before")
     @classmethod
@@ -150,31 +168,52 @@ class RevokedBlock(StrictModel):
     """What was taken back before it expired."""
 
     jti: list[Name] = Field(default=[], max_length=10_000)
+    """Permits by their `jti`; they get 401 `revoked`."""
     kid: list[Kid] = Field(default=[], max_length=10_000)
+    """Keys by their id; permits signed with them get 401 `revoked`."""
     policy_versions: list[Name] = Field(default=[], max_length=10_000)
+    """Policies; permits decided by them get 403 `policy_stale`."""
 
 
 class PermitBlock(StrictModel):
     """How a permit comes in and what makes it valid."""
 
     header: str = Field(default="x-llm-permit", pattern=r"^[a-z0-9-]{1,64}$")
+    """The header that carries the permit. With `authorization` the permit is a Bearer token and LiteLLM's key travels in `x-litellm-api-key`, on every path, the administrative ones included."""
     audience: str = Field(min_length=1)
+    """The exact `aud` that permits must carry."""
     binding: Literal["body", "single_use", "none"]
+    """`body`: a permit carries one request body, by its SHA-256. `single_use`: it is answered once; the same body may be sent again, twice at most, after a try that ended without an answer (official clients repeat on 5xx). `none`: whoever holds a permit can send any body with it until it expires; said at start."""
     single_use_when_unavailable: Literal["deny", "admit"] = "deny"
+    """With `binding: single_use`: what a request gets when the store that knows which permits were used does not answer within 50 ms: 503, or (`admit`) its answer."""
     request_id_header: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,64}$")
+    """A header whose value must be the permit's `request_id`."""
     tenant_is_team: bool = False
+    """Whether the permit's `tenant` must be the team of the LiteLLM key in use."""
     issuers: list[IssuerBlock] = Field(min_length=1)
+    """Who may sign, see below."""
     when_missing: Literal["deny"] = "deny"
+    """What a request without a permit gets; only `deny` so far."""
     typ: Typs = [PERMIT_TYP]
+    """The accepted `typ` of the token's header: a text or a list of texts, exact."""
     claims: dict[str, ClaimSourceBlock] = {}
+    """Where claims stand in tokens of another layout, see [permit.md](permit.md#other-layouts)."""
     ignore_claims: list[ClaimSegments] = []
+    """Members of such tokens that restrict nothing here: names, or paths as in `claims`."""
     minimum_policy_version: str | None = None
+    """Permits decided by an older policy get 403 `policy_stale`. Compared as integers, dotted numbers or ISO dates; versions of different kinds cannot be compared and are refused."""
     accepted_policy_versions: list[Name] | None = Field(default=None, min_length=1, max_length=1_000)
+    """A list of exact versions; permits decided by any other policy get 403 `policy_stale`."""
     revoked: RevokedBlock = RevokedBlock()
+    """What was taken back. What the shared store revokes counts beside it, see [permit.md](permit.md#policy-versions-and-revocation)."""
     max_lifetime_seconds: int = Field(default=300, ge=1, le=86_400)
+    """The longest `exp - iat`."""
     leeway_seconds: int = Field(default=5, ge=0, le=60)
+    """How far clocks may differ."""
     max_permit_bytes: int = Field(default=16_384, ge=1_024, le=65_536)
+    """Longer permits are refused unread."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1_024)
+    """Longer bodies get 413 `body_too_large`; a websocket's frames have the same limit. What a body may hold besides: [limits of a body](enforcement.md#limits-of-a-body)."""
 
     @field_validator("issuers")
     @classmethod

@@ -21,15 +21,20 @@ class ClassificationBlock(StrictModel):
     """What a data classification demands of an endpoint."""
 
     require: list[Name] = []
+    """Attributes that an endpoint must declare to receive data of this classification."""
 
 
 class PathBlock(StrictModel):
     """A path of LiteLLM that is opened beside those that are open by themselves."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    """The HTTP method."""
     path: str = Field(pattern=r"^/[^\s?#]{0,255}$")
+    """The path's template in LiteLLM's app, as `GET /routes` and its OpenAPI page show it, without `:path`."""
     kind: Literal["administrative"] | None = None
+    """`administrative`: no permit is asked for, LiteLLM's own authentication holds, no model may be called."""
     endpoint: Name | None = None
+    """The declared endpoint that a pass-through stands for; a permit that names it is needed."""
 
     @field_validator("path")
     @classmethod
@@ -53,25 +58,40 @@ class DecisionLogBlock(StrictModel):
     """Where decision records go."""
 
     file: str = Field(default="decisions.jsonl", min_length=1)
+    """Where records go, relative to the proxy's working directory."""
     chain: bool = False
+    """Whether each record holds the hash of the one before."""
     required: bool = False
+    """Whether nothing is sent when its record cannot be written."""
 
 
 class PolicyBlock(StrictModel):
     """The whole block."""
 
     permit: PermitBlock
+    """How a permit comes in and what makes it valid."""
     classifications: dict[Name, ClassificationBlock] = Field(min_length=1)
+    """The data classifications that permits may carry."""
     latency_classes: dict[Name, LatencyClassBlock] = Field(min_length=1)
+    """The latency classes that permits may carry."""
     tenant_tiers: list[Name] = Field(min_length=1)
+    """The tenant tiers that permits may carry."""
     rules: list[RuleBlock] = []
+    """Which requests get which strategy; the first that matches wins. See [routing.md](routing.md)."""
     default: StrategyBlock
+    """The strategy of the requests that no rule matches."""
     eligibility: EligibilityBlock = EligibilityBlock()
+    """How strictly endpoints are held against a request."""
     resilience: ResilienceBlock = ResilienceBlock()
+    """How often, how long and after which errors a request is tried again."""
     decision_log: DecisionLogBlock = DecisionLogBlock()
+    """Where decision records go, see [decision-log.md](decision-log.md)."""
     paths: list[PathBlock] = Field(default=[], max_length=256)
+    """Paths of LiteLLM that are opened beside the [open ones](enforcement.md#open-paths)."""
     body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []
+    """Request fields that may reach LiteLLM in addition to the published request schemas."""
     egress: dict[EgressName, list[Name]] = {}
+    """The classifications that each place beside the endpoints may receive, by its name in LiteLLM's configuration."""
 
     @field_validator("classifications", "latency_classes", mode="before")
     @classmethod

@@ -11,7 +11,9 @@ class LatencyClassBlock(StrictModel):
     """A latency class that permits may name: which latency budgets its callers may ask for."""
 
     minimum_budget_ms: int = Field(default=0, ge=0)
+    """The shortest latency budget that a caller of this class may ask for; a shorter one gets 403 `latency_budget`."""
     default_budget_ms: int | None = Field(default=None, ge=1)
+    """The latency budget of a request that asks for none."""
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> LatencyClassBlock:
@@ -26,9 +28,11 @@ class ResilienceBlock(StrictModel):
     """How often a request may be tried."""
 
     attempts: int = Field(default=3, ge=1, le=10)
+    """How many endpoints one request may try."""
 
 
 class EligibilityBlock(StrictModel):
     """How strictly candidates are held against a request."""
 
     context_margin: float = Field(default=0.1, ge=0, le=1)
+    """By which share the estimate of input tokens is raised before it is held against a context window."""
