@@ -52,6 +52,9 @@ _ASIDE: Final = frozenset(
         "tools",
     }
 )
+# A text to embed that is an address in object storage is one for Vertex and Bedrock (LiteLLM 1.106,
+# llms/vertex_ai/multimodal_embeddings/, llms/bedrock/embed/); any other address is a text.
+_STORAGE: Final = frozenset({"gs", "s3"})
 # Results that a provider's own search gave, sent back to it.
 _FOUND: Final = frozenset({"web_fetch_result", "web_search_result"})
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*", re.IGNORECASE)
@@ -87,7 +90,8 @@ def names_url(body: Mapping[str, object]) -> bool:
         key, value = pending.pop()
         match value:
             case str():
-                if _is_address(key) and _has_scheme(value):
+                scheme = _scheme(value)
+                if scheme in _STORAGE if key == "input" else scheme is not None and _is_address(key):
                     return True
             case Mapping():
                 pending += [(name, each) for name, each in value.items() if _is_content(name, value)]
@@ -108,8 +112,8 @@ def _is_content(name: object, part: Mapping[str, object]) -> bool:
     return not (name == "url" and kind in _FOUND) and not (name == "data" and kind == "text")
 
 
-def _has_scheme(text: str) -> bool:
-    """Whether a text begins with a scheme other than `data`, as URL parsers read it: tabs and line ends count nothing."""
+def _scheme(text: str) -> str | None:
+    """The scheme that a text begins with, as URL parsers read it: tabs and line ends count nothing; not `data`."""
     plain = text.replace("\t", "").replace("\n", "").replace("\r", "")
-    scheme = plain[: max(plain.find("://"), 0)].lstrip(_BLANK)
-    return _SCHEME.fullmatch(scheme) is not None and scheme.lower() != "data"
+    scheme = plain[: max(plain.find("://"), 0)].lstrip(_BLANK).lower()
+    return scheme if _SCHEME.fullmatch(scheme) and scheme != "data" else None

@@ -168,3 +168,16 @@ def test_depth_costs_no_recursion():
     for _ in range(100_000):
         body = {"content": [body]}
     assert names_url({"messages": [body]})
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3", "GS"])
+@pytest.mark.parametrize("inputs", [lambda url: url, lambda url: ["text", url]], ids=["text", "list"])
+def test_an_input_in_object_storage_is_an_address(scheme, inputs):
+    assert names_url({"model": "m", "input": inputs(f"{scheme}://bucket/picture.png")})
+
+
+@pytest.mark.parametrize(
+    "text", ["https://example.com is a site", "see gs://bucket/picture.png", "gs:bucket"]
+)
+def test_an_input_that_mentions_an_address_is_text(text):
+    assert not names_url({"model": "m", "input": text})
