@@ -79,11 +79,14 @@ def read_policy(config: Mapping[str, Any], flags: Flags, *, base: Path) -> Polic
     Raises:
         ConfigurationError: All faults of the block and of the configuration, a line each.
     """
-    block = _section(config, "litellm_settings").get("permit_router")
+    settings = _section(config, "litellm_settings")
+    block = settings.get("permit_router")
     try:
         policy = load_policy(block, flags, base=base)
     except ConfigurationError as error:
-        faults = [str(error), *_findings(config, None)]
+        misspelt = difflib.get_close_matches("permit_router", [str(key) for key in settings], n=1, cutoff=0.8)
+        hint = f" (litellm_settings.{misspelt[0]} stands there)" if block is None and misspelt else ""
+        faults = [f"{error}{hint}", *_findings(config, None)]
         raise ConfigurationError("\n".join(faults)) from error
     check_configuration(config, policy)
     check_endpoints(policy, declared_endpoints(config))

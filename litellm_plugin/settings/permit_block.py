@@ -189,7 +189,7 @@ class PermitBlock(StrictModel):
     request_id_header: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,64}$")
     """A header whose value must be the permit's `request_id`."""
     tenant_is_team: bool = False
-    """Whether the permit's `tenant` must be the team of the LiteLLM key in use."""
+    """Whether the permit's `tenant` must be the `team_id` of the LiteLLM key in use. A key without a team, the master key among them, gets 403 `claim_mismatch` then."""
     issuers: list[IssuerBlock] = Field(min_length=1)
     """Who may sign, see below."""
     when_missing: Literal["deny"] = "deny"

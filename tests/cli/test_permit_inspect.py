@@ -309,7 +309,13 @@ def test_what_only_the_request_tells_is_listed(inspect, folder):
     assert told.exit_code == 0
     assert told.stdout.endswith("VALID: the router would admit it with the body that it is bound to.\n")
     for part in ("single_use", "tenant_is_team", "models"):
-        assert part in told.stdout.splitlines()[-2]
+        assert part in told.stdout.splitlines()[-3]
+
+
+def test_a_permit_that_is_bound_to_no_body_says_so(inspect, folder):
+    (folder / "policy.yaml").write_text(yaml.safe_dump(block(binding="none")))
+    told = inspect(GATEWAY.mint(["a"]), "--policy", "policy.yaml")
+    assert [line.split("  ")[1] for line in told.stdout.splitlines() if "body: " in line] == ["not bound"]
 
 
 def test_times_are_told_in_words(inspect):

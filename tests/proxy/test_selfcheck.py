@@ -47,6 +47,14 @@ def with_deployment(**changes):
     return config
 
 
+def test_a_misspelt_block_is_pointed_out(tmp_path):
+    config = {**CONFIG, "litellm_settings": {"permit_routr": POLICY_BLOCK}}
+    with pytest.raises(
+        ConfigurationError, match=r"is missing: .* \(litellm_settings\.permit_routr stands there\)"
+    ):
+        read_policy(config, Flags(), base=tmp_path)
+
+
 def test_a_configuration_without_side_doors_passes(tmp_path):
     check_configuration(CONFIG, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
 

@@ -31,6 +31,7 @@ def verdict(judgement: Judgement, case: Case, snapshot: PolicySnapshot) -> Itera
         yield "UNDECIDED: no check failed, but anybody could have written this token."
     else:
         with_body = " with the body that it is bound to" if _waits_for_body(judgement, case) else ""
+        yield "Whether an endpoint of its set may serve the request is decided with the request."
         yield f"VALID: the router would admit it{with_body}."
 
 
@@ -58,6 +59,8 @@ def _state(check: Check, judgement: Judgement, case: Case) -> str:
         return "not reached"
     if check is Check.BODY and _waits_for_body(judgement, case):
         return "not checked"
+    if check is Check.BODY and judgement.permit is not None and judgement.permit.body_sha256 is None:
+        return "not bound"
     return "ok"
 
 
