@@ -20,12 +20,19 @@ _TABLE = re.compile(r"<!-- (?P<name>\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 def blocks(root: type[BaseModel] = PolicyBlock) -> dict[str, type[BaseModel]]:
     """Every block below the root, itself included, by name."""
-    found = {root.__name__: root}
-    for field in root.model_fields.values():
-        for block in _blocks_in(field.annotation):
-            if block.__name__ not in found:
-                found |= {name: each for name, each in blocks(block).items() if name not in found}
+    found: dict[str, type[BaseModel]] = {}
+    _collect(root, found)
     return found
+
+
+def _collect(block: type[BaseModel], found: dict[str, type[BaseModel]]) -> None:
+    """Adds a block and those below it; a block may hold itself."""
+    if block.__name__ in found:
+        return
+    found[block.__name__] = block
+    for field in block.model_fields.values():
+        for inner in _blocks_in(field.annotation):
+            _collect(inner, found)
 
 
 def table(block: type[BaseModel]) -> str:
@@ -35,7 +42,7 @@ def table(block: type[BaseModel]) -> str:
         default = (
             "required" if field.is_required() else _default(field.get_default(call_default_factory=True))
         )
-        rows.append(f"| `{name}` | {_expects(field)} | {default} | {field.description} |")
+        rows.append(f"| `{field.alias or name}` | {_expects(field)} | {default} | {field.description} |")
     return "\n".join(rows)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import configuration_reference
@@ -14,6 +16,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from litellm_plugin.permit import ClaimPolicy, IssuerTrust, PermitVerifier, StaticKeys, check_body, parse_jwks
+from litellm_plugin.routing import CallType, Candidate, Prices, RequestFacts, RoutingScope, RuleSet, decide
 from litellm_plugin.settings import Flags, load_policy
 from litellm_plugin.testing import PermitIssuer
 
@@ -38,6 +41,30 @@ BLOCKS = [
 ]
 
 
+ROUTING_POLICIES = [
+    pytest.param(policy, id=f"routing-{number}")
+    for number, (_, kind, text) in enumerate(FENCE.findall((ROOT / "docs/routing.md").read_text()), start=1)
+    if kind == "yaml" and (policy := yaml.safe_load(text)["litellm_settings"]["permit_router"])
+]
+MODULE = re.compile(r"^```python\n# (?P<path>\w+/\w+\.py)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+CONTRACT = re.compile(
+    r"^```python\n(from litellm_plugin.testing import check_strategy.*?)^```", re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.fixture(autouse=True)
+def _modules_of_the_pages(tmp_path, monkeypatch):
+    """Each Python example that says its file's name is a module that can be imported."""
+    for page in PAGES:
+        for found in MODULE.finditer(page.read_text()):
+            module = tmp_path / found["path"]
+            module.parent.mkdir(exist_ok=True)
+            module.write_text(found["text"])
+            for name in (module.parent.name, f"{module.parent.name}.{module.stem}"):
+                monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
 @pytest.mark.parametrize(("kind", "text"), BLOCKS)
 def test_a_block_is_valid(kind, text):
     if kind == "json":
@@ -47,6 +74,30 @@ def test_a_block_is_valid(kind, text):
     block = document.get("litellm_settings", {}).get("permit_router")
     if block is not None:
         load_policy({**WHOLE, **block}, Flags(), base=ROOT)
+
+
+@pytest.mark.parametrize("policy", ROUTING_POLICIES)
+def test_a_routing_example_makes_a_plan_by_each_of_its_rules(policy):
+    snapshot = load_policy({**WHOLE, **policy}, Flags(), base=ROOT)
+    names = {endpoint for _, endpoint in snapshot.named_endpoints()} or {"a", "b"}
+    candidates = [
+        Candidate(name, name, tier="large", region="eu-west", prices=Prices(1e-6, 2e-6))
+        for name in sorted(names)
+    ]
+    scope = RoutingScope("R", frozenset(names), "1", "public", "first-bank", "pro", "interactive")
+    facts = RequestFacts(model_group="chat", call_type=CallType.CHAT, input_tokens=100)
+    for rule in (*snapshot.routing.rules.rules, snapshot.routing.rules.default):
+        policy_of_one = replace(snapshot.routing, rules=RuleSet((), rule))
+        decision = decide(policy_of_one, facts, scope, candidates, statistics=None, seed=1)
+        assert decision.plan, rule.name
+        assert not any("failed" in note for note in decision.notes)
+
+
+def test_the_example_of_a_strategy_of_ones_own_keeps_the_contract():
+    (example,) = CONTRACT.findall((ROOT / "docs/routing.md").read_text())
+    scope = {}
+    exec(example, scope)  # noqa: S102 - the page's own example
+    scope["test_the_strategy_keeps_the_contract"]()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

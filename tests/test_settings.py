@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import traceback
 from typing import ClassVar
 
@@ -17,7 +18,19 @@ from litellm_plugin.permit import (
     secret_keys,
     symmetric_keys,
 )
-from litellm_plugin.routing import Cost, Static
+from litellm_plugin.routing import (
+    AssignedBy,
+    Balanced,
+    Composed,
+    Cost,
+    Custom,
+    Fallback,
+    Latency,
+    Quality,
+    Static,
+    Table,
+    Weighted,
+)
 from litellm_plugin.settings import Flags, check_endpoints, load_policy
 
 BLOCK = {
@@ -223,7 +236,7 @@ class TestUnknownKeys:
             ),
             pytest.param(
                 ("default", "weight"),
-                "default.weight: unknown key 'weight'. Known: endpoints, strategy",
+                "default.weight: unknown key 'weight'; did you mean 'weights'?",
                 id="default",
             ),
             pytest.param(
@@ -371,12 +384,15 @@ class TestValues:
     def test_static_without_endpoints_is_refused(self, tmp_path):
         message = refusal(changed("default", to={"strategy": "static"}), tmp_path)
         assert message == (
-            "litellm_settings.permit_router.default: strategy 'static' needs `endpoints`, a list of endpoint names"
+            "litellm_settings.permit_router.default: strategy 'static' needs `endpoints`, a list of endpoint names,"
+            " or `by` and `table`"
         )
 
     def test_cost_with_endpoints_is_refused(self, tmp_path):
         message = refusal(changed("default", "endpoints", to=["a"]), tmp_path)
-        assert "default: strategy 'cost' takes no `endpoints`; only 'static' does" in message
+        assert message.endswith(
+            "default: strategy 'cost' takes no `endpoints`; only 'static' does. It takes tolerance, then"
+        )
 
     def test_a_minimum_policy_version_without_an_order_is_refused(self, tmp_path):
         message = refusal(changed("permit", "minimum_policy_version", to="latest"), tmp_path)
@@ -596,6 +612,289 @@ class TestRules:
         )
 
 
+class TestStrategies:
+    TIERS: ClassVar = ["small", "medium", "large"]
+
+    def strategy(self, tmp_path, **use):
+        block = changed("default", to=use) | {"quality_tiers": self.TIERS}
+        return load(block, tmp_path).routing.rules.default.strategy
+
+    def refusal(self, tmp_path, **use):
+        message = refusal(changed("default", to=use) | {"quality_tiers": self.TIERS}, tmp_path)
+        assert message.startswith("litellm_settings.permit_router.default")
+        return message
+
+    @pytest.mark.parametrize(
+        ("use", "expected"),
+        [
+            pytest.param(
+                {"strategy": "static", "endpoints": ["a", "b"], "are_equal": True},
+                Static(("a", "b"), are_equal=True),
+                id="static",
+            ),
+            pytest.param(
+                {"strategy": "static", "by": "permit.tenant", "table": {"acme": ["a"]}, "else": ["b"]},
+                Table("permit.tenant", {"acme": Static(("a",))}, Static(("b",))),
+                id="table",
+            ),
+            pytest.param(
+                {"strategy": "static", "by": "request.workload", "table": {"x": ["a"]}, "else": "cost"},
+                Table("request.workload", {"x": Static(("a",))}, Cost()),
+                id="table with a strategy for the rest",
+            ),
+            pytest.param({"strategy": "cost", "tolerance": 0.05}, Cost(0.05), id="cost"),
+            pytest.param({"strategy": "cost", "tolerance": 0}, Cost(0.0), id="a tolerance of nought"),
+            pytest.param(
+                {"strategy": "quality", "tier": "large", "floor": "medium"},
+                Composed(Quality(("small", "medium", "large"), "large", "medium"), Cost()),
+                id="quality, the cheapest of a tier first",
+            ),
+            pytest.param(
+                {"strategy": "quality", "minimum_quality": 0.7, "then": "latency"},
+                Composed(Quality(("small", "medium", "large"), minimum_quality=0.7), Latency()),
+                id="quality, then latency",
+            ),
+            pytest.param(
+                {"strategy": "latency", "tolerance": 0.2, "minimum_samples": 50},
+                Latency(0.2, 50),
+                id="latency",
+            ),
+            pytest.param(
+                {"strategy": "balanced", "weights": {"cost": 1, "load": 0.5}},
+                Balanced({"cost": 1.0, "load": 0.5}, ("small", "medium", "large")),
+                id="balanced",
+            ),
+            pytest.param(
+                {"strategy": "weighted", "weights": {"a": 95, "b": 5}, "by": "session"},
+                Weighted({"a": 95.0, "b": 5.0}, AssignedBy.SESSION, "default"),
+                id="weighted",
+            ),
+            pytest.param(
+                {"strategy": "fallback", "chain": ["a", "b"], "others_last": True},
+                Fallback(("a", "b"), others_last=True),
+                id="fallback",
+            ),
+            pytest.param(
+                {"strategy": "latency", "then": {"strategy": "cost", "then": "latency"}},
+                Composed(Latency(), Composed(Cost(), Latency())),
+                id="composed",
+            ),
+        ],
+    )
+    def test_a_block_becomes_its_strategy(self, tmp_path, use, expected):
+        assert self.strategy(tmp_path, **use) == expected
+
+    def test_assignments_of_two_rules_are_independent(self, tmp_path):
+        use = {
+            "strategy": "weighted",
+            "weights": {"a": 1, "b": 1},
+            "then": {"strategy": "weighted", "weights": {"a": 1}},
+        }
+        rules = load(changed("rules", 0, "use", to=use), tmp_path).routing.rules.rules
+        assert (rules[0].strategy.first.salt, rules[0].strategy.then.salt) == (
+            "hipaa-pinned",
+            "hipaa-pinned/then",
+        )
+
+    @pytest.mark.parametrize(
+        ("use", "said"),
+        [
+            pytest.param(
+                {"strategy": "latncy"}, "unknown strategy 'latncy'; did you mean 'latency'?", id="name"
+            ),
+            pytest.param({"strategy": 7}, "default.strategy", id="no-name"),
+            pytest.param(
+                {"strategy": "cost", "then": "qualty"},
+                "default.then.strategy: unknown strategy 'qualty'; did you mean 'quality'?",
+                id="then-name",
+            ),
+            pytest.param(
+                {"strategy": "cost", "then": "static"}, "default.then: strategy 'static' needs", id="then"
+            ),
+            pytest.param({"strategy": "cost", "then": ["static"]}, "default.then", id="then-list"),
+            pytest.param({"strategy": "cost", "elze": "x"}, "did you mean 'else'?", id="alias"),
+            pytest.param(
+                {"strategy": "cost", "weights": {"cost": 1}},
+                "takes no `weights`; only 'balanced' and 'weighted' do. It takes tolerance, then",
+                id="option-of-another",
+            ),
+            pytest.param(
+                {"strategy": "cost", "else": "cost"}, "takes no `else`; only 'static' does", id="else"
+            ),
+            pytest.param({"strategy": "cost", "tolerance": 5}, "default.tolerance", id="tolerance"),
+            pytest.param({"strategy": "static", "endpoints": []}, "default.endpoints", id="no-endpoints"),
+            pytest.param(
+                {"strategy": "static", "endpoints": ["a"], "by": "permit.tenant"},
+                "either `endpoints` or a table, not both",
+                id="both",
+            ),
+            pytest.param({"strategy": "static", "by": "permit.tenant"}, "a table needs `by`", id="no-table"),
+            pytest.param({"strategy": "static", "table": {"a": ["b"]}}, "a table needs `by`", id="no-by"),
+            pytest.param({"strategy": "static", "else": ["b"]}, "a table needs `by`", id="else-alone"),
+            pytest.param(
+                {"strategy": "static", "by": "permit.tenent", "table": {"a": ["b"]}},
+                "by: unknown fact 'permit.tenent'; did you mean 'permit.tenant'?",
+                id="fact",
+            ),
+            pytest.param({"strategy": "quality"}, "needs `tier`, the wanted one, `floor`", id="quality"),
+            pytest.param(
+                {"strategy": "quality", "tier": "huge"},
+                "tier: expected one of small, medium, large; got 'huge'",
+                id="tier",
+            ),
+            pytest.param(
+                {"strategy": "quality", "tier": "small", "floor": "large"},
+                "lies above the wanted tier",
+                id="floor",
+            ),
+            pytest.param(
+                {"strategy": "balanced"}, "needs `weights`, what each term counts: cost, latency", id="none"
+            ),
+            pytest.param(
+                {"strategy": "balanced", "weights": {"price": 1}}, "weights: unknown term 'price'", id="term"
+            ),
+            pytest.param(
+                {"strategy": "balanced", "weights": {"cost": 0}},
+                "weights: one of them must be above 0",
+                id="zero",
+            ),
+            pytest.param({"strategy": "weighted", "weights": {"a": -1}}, "default.weights.a", id="negative"),
+            pytest.param(
+                {"strategy": "weighted", "weights": {"a": 1}, "by": "sesion"},
+                "by: unknown key 'sesion'; did you mean 'session'?",
+                id="by",
+            ),
+            pytest.param({"strategy": "fallback"}, "needs `chain`, a list of endpoint names", id="chain"),
+            pytest.param({"strategy": "custom"}, "needs `class`, the dotted path of a class", id="class"),
+            pytest.param({"strategy": "custom", "class": "Cheapest"}, "default.class", id="no-dot"),
+            pytest.param(
+                {"strategy": "custom", "class": "a.B", "options": {"key": b"\xff"}},
+                "default.options.key",
+                id="bytes",
+            ),
+        ],
+    )
+    def test_what_a_strategy_cannot_take_is_explained(self, tmp_path, use, said):
+        assert said in self.refusal(tmp_path, **use)
+
+    def test_four_strategies_stand_inside_each_other_and_no_more(self, tmp_path):
+        four = {
+            "strategy": "cost",
+            "then": {"strategy": "cost", "then": {"strategy": "cost", "then": "cost"}},
+        }
+        self.strategy(tmp_path, **four)
+        assert "5 strategies stand inside each other; 4 are the most" in self.refusal(
+            tmp_path, strategy="cost", then=four
+        )
+
+    def test_a_strategy_inside_itself_is_refused(self, tmp_path):
+        (tmp_path / "policy.yaml").write_text(
+            yaml.safe_dump({**BLOCK, "default": None}).replace(
+                "default: null", "default: &a {strategy: cost, then: *a}"
+            )
+        )
+        assert "default.then" in refusal("policy.yaml", tmp_path)
+
+    def test_the_rule_of_an_undeclared_tier_is_named(self, tmp_path):
+        message = refusal(changed("rules", 0, "use", to={"strategy": "quality", "tier": "large"}), tmp_path)
+        assert message == (
+            "litellm_settings.permit_router.rules: rule 'hipaa-pinned': "
+            "tier: expected one of `quality_tiers`, and none is declared; got 'large'"
+        )
+
+    def test_a_tier_has_one_place(self, tmp_path):
+        assert "tier 'a' is listed twice" in refusal({**BLOCK, "quality_tiers": ["a", "b", "a"]}, tmp_path)
+
+    def test_preferences_can_be_ignored(self, tmp_path):
+        assert load(BLOCK, tmp_path).routing.follows_preferences
+        ignoring = load(changed("permit", "preferences", to="ignore"), tmp_path)
+        assert not ignoring.routing.follows_preferences
+        assert "permit.preferences" in refusal(changed("permit", "preferences", to="off"), tmp_path)
+
+
+class TestCustomStrategy:
+    MODULE: ClassVar = """
+from litellm_plugin.routing import Ranked, Ranking
+
+class Cheapest:
+    name = "cheapest"
+    def __init__(self, *, margin: float = 0.0) -> None:
+        self.margin = margin
+    def rank(self, inputs, context):
+        return Ranking((tuple(Ranked(each) for each in inputs),))
+
+class Nameless:
+    rank = Cheapest.rank
+
+class Rankless:
+    name = "rankless"
+
+class Waits(Cheapest):
+    async def rank(self, inputs, context):
+        return None
+
+class OtherSignature(Cheapest):
+    def rank(self):
+        return None
+
+def cheapest(): ...
+"""
+
+    @pytest.fixture(autouse=True)
+    def _modules(self, tmp_path, monkeypatch):
+        (tmp_path / "own_routing.py").write_text(self.MODULE)
+        (tmp_path / "own_broken.py").write_text("raise KeyError('no such thing')")
+        (tmp_path / "own_importing.py").write_text("import nothing_of_this_name")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "own_routing", raising=False)
+
+    def use(self, path, **options):
+        return changed("default", to={"strategy": "custom", "class": path, "options": options})
+
+    def test_the_class_is_made_with_its_options(self, tmp_path):
+        strategy = load(self.use("own_routing.Cheapest", margin=0.5), tmp_path).routing.rules.default.strategy
+        assert isinstance(strategy, Custom)
+        assert (strategy.name, strategy.strategy.margin) == ("cheapest", 0.5)
+
+    @pytest.mark.parametrize(
+        ("path", "options", "said"),
+        [
+            pytest.param(
+                "own_rooting.Cheapest", {}, "there is no module 'own_rooting'; is its folder", id="module"
+            ),
+            pytest.param(
+                "own_routing.sub.Cheapest", {}, "there is no module 'own_routing.sub'", id="submodule"
+            ),
+            pytest.param(
+                "own_importing.X", {}, "imports 'nothing_of_this_name', which is not there", id="import"
+            ),
+            pytest.param("own_broken.X", {}, "cannot be imported: KeyError: 'no such thing'", id="broken"),
+            pytest.param(
+                "own_routing.Cheepest", {}, "unknown class 'Cheepest'; did you mean 'Cheapest'?", id="class"
+            ),
+            pytest.param("own_routing.cheapest", {}, "unknown class 'cheapest'", id="function"),
+            pytest.param(
+                "own_routing.Cheapest",
+                {"margins": 1},
+                "it refuses its options ['margins']: TypeError",
+                id="options",
+            ),
+            pytest.param("own_routing.Nameless", {}, "a strategy has a `name`", id="name"),
+            pytest.param(
+                "own_routing.Rankless", {}, "a strategy has a method `rank(inputs, context)`", id="rank"
+            ),
+            pytest.param("own_routing.Waits", {}, "`rank` is asynchronous", id="async"),
+            pytest.param(
+                "own_routing.OtherSignature", {}, "expected `rank(inputs, context)`", id="signature"
+            ),
+        ],
+    )
+    def test_what_cannot_be_used_is_explained(self, tmp_path, path, options, said):
+        message = refusal(self.use(path, **options), tmp_path)
+        assert message.startswith(f"litellm_settings.permit_router.default: class {path!r}: ")
+        assert said in message
+
+
 class TestEndpoints:
     def test_static_endpoints_that_litellm_has_are_fine(self, tmp_path):
         check_endpoints(load(BLOCK, tmp_path), ["azure-eu-gpt4o", "other"])
@@ -614,6 +913,19 @@ class TestEndpoints:
             ConfigurationError, match=r"rule 'default': unknown endpoint 'x'\. Known: azure-eu-gpt4o"
         ):
             check_endpoints(snapshot, ["azure-eu-gpt4o"])
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            pytest.param({"strategy": "fallback", "chain": ["x"]}, id="fallback"),
+            pytest.param({"strategy": "weighted", "weights": {"x": 1}}, id="weighted"),
+            pytest.param({"strategy": "static", "by": "permit.tenant", "table": {"t": ["x"]}}, id="table"),
+            pytest.param({"strategy": "cost", "then": {"strategy": "fallback", "chain": ["x"]}}, id="then"),
+        ],
+    )
+    def test_every_strategys_endpoints_are_checked(self, tmp_path, use):
+        with pytest.raises(ConfigurationError, match=r"rule 'default': unknown endpoint 'x'"):
+            check_endpoints(load(changed("default", to=use), tmp_path), ["azure-eu-gpt4o"])
 
 
 class TestConfigHash:

@@ -194,6 +194,7 @@ class Permit:
             requirements=requirements,
             regions=self.regions,
             max_cost_usd=self.max_cost_usd,
+            preferences=self.preferences,
         )
 
 

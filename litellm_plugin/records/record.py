@@ -244,6 +244,7 @@ def _scope(scope: RoutingScope | None) -> Record:
         "tenant_tier": _cut(scope.tenant_tier) if scope else None,
         "latency_class": _cut(scope.latency_class) if scope else None,
         "authorized_endpoints": sorted(_cut(name) for name in scope.endpoints) if scope else [],
+        "preferences": [_cut(name) for name in scope.preferences] if scope else [],
     }
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.candidates import NO_AFFINITY
+from litellm_plugin.routing.cost import expected_output_tokens
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.strategies import RankingContext, spread
+from litellm_plugin.routing.strategies.ranking import listed
 from litellm_plugin.routing.verdicts import verdict_without_plan
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class RoutingPolicy:
         attempts: How many candidates a plan holds at most; 1 or more.
         latency_classes: What each latency class allows; one that is not listed allows everything.
         context_margin: By which share the estimate of input tokens is raised against a context window; 0 or more.
+        follows_preferences: Whether a permit's `preferences` reorder what the strategy ranked.
 
     Raises:
         ConfigurationError: `attempts` is below 1, or the margin is negative or no number.
@@ -43,6 +46,7 @@ class RoutingPolicy:
     attempts: int
     latency_classes: Mapping[str, LatencyClass] = field(default_factory=dict, hash=False)
     context_margin: float = 0.0
+    follows_preferences: bool = True
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -77,7 +81,9 @@ def decide(
     latency_class = policy.latency_classes.get(scope.latency_class, LatencyClass())
     facts = latency_class.with_default(facts)
     refused = latency_class.refusal(facts, scope)
-    context = RankingContext(facts, scope, seed, affinity or NO_AFFINITY)
+    context = RankingContext(
+        facts, scope, seed, affinity or NO_AFFINITY, output_tokens=expected_output_tokens(facts)
+    )
     assessments = assess(
         candidates,
         facts,
@@ -92,7 +98,9 @@ def decide(
             facts=facts, scope=scope, assessments=assessments, rule=match, plan=(), verdict=refused, seed=seed
         )
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
-    order = _order(ranking, assessments, context)[: policy.attempts]
+    preferences = scope.preferences if policy.follows_preferences else ()
+    order, preferred = _preferred(_order(ranking, assessments, context), preferences)
+    order = order[: policy.attempts]
     plan = tuple(ranked.assessment.candidate for ranked in order)
     return Decision(
         facts=facts,
@@ -102,7 +110,7 @@ def decide(
         plan=plan,
         verdict=None if plan else _verdict(rule, assessments, context, tried),
         seed=seed,
-        notes=ranking.notes,
+        notes=(*ranking.notes, *preferred),
     )
 
 
@@ -121,6 +129,17 @@ def _order(ranking: Ranking, assessments: Iterable[Assessment], context: Ranking
             if mine is not None and mine.candidate.endpoint in context.scope.endpoints:
                 order.setdefault(deployment_id, replace(ranked, assessment=mine))
     return list(order.values())
+
+
+def _preferred(order: list[Ranked], preferences: Sequence[str]) -> tuple[list[Ranked], tuple[str, ...]]:
+    """Puts the permit's preferred endpoints first, in its order; the others keep theirs."""
+    places = {endpoint: place for place, endpoint in enumerate(dict.fromkeys(preferences))}
+    taken = [places.get(ranked.assessment.candidate.endpoint, len(places)) for ranked in order]
+    if taken == sorted(taken):
+        return order, ()
+    by_place = sorted(zip(taken, range(len(order)), strict=True))
+    note = f"the permit's preferences reordered the plan: {listed(preferences)}"
+    return [order[position] for _, position in by_place], (note,)
 
 
 def _with_ranks(assessments: tuple[Assessment, ...], order: Sequence[Ranked]) -> tuple[Assessment, ...]:

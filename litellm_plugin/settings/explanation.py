@@ -44,7 +44,7 @@ def _known_keys(block: type[BaseModel], location: tuple[int | str, ...]) -> list
         field = getattr(model, "model_fields", {}).get(part)
         if field is not None:
             model = _model_in(field.annotation) or model
-    return sorted(model.model_fields)
+    return sorted(field.alias or name for name, field in model.model_fields.items())
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -206,6 +206,8 @@ class PermitBlock(StrictModel):
     """A list of exact versions; permits decided by any other policy get 403 `policy_stale`."""
     revoked: RevokedBlock = RevokedBlock()
     """What was taken back. What the shared store revokes counts beside it, see [permit.md](permit.md#policy-versions-and-revocation)."""
+    preferences: Literal["reorder", "ignore"] = "reorder"
+    """Whether a permit's `preferences` reorder the plan; `ignore` leaves them unread."""
     max_lifetime_seconds: int = Field(default=300, ge=1, le=86_400)
     """The longest `exp - iat`."""
     leeway_seconds: int = Field(default=5, ge=0, le=60)

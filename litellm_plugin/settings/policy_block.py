@@ -76,6 +76,8 @@ class PolicyBlock(StrictModel):
     """The latency classes that permits may carry."""
     tenant_tiers: list[Name] = Field(min_length=1)
     """The tenant tiers that permits may carry."""
+    quality_tiers: list[Name] = []
+    """The quality tiers that endpoints may declare as `quality_tier`, the lowest first; the strategies `quality` and `balanced` rank by them."""
     rules: list[RuleBlock] = []
     """Which requests get which strategy; the first that matches wins. See [routing.md](routing.md)."""
     default: StrategyBlock
@@ -100,6 +102,14 @@ class PolicyBlock(StrictModel):
         if not isinstance(value, Mapping):
             return value
         return {key: {} if entry is None else entry for key, entry in value.items()}
+
+    @field_validator("quality_tiers")
+    @classmethod
+    def _tiers_are_distinct(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if value.count(name) > 1:
+                raise ValueError(f"tier {name!r} is listed twice; each has one place, the lowest first")
+        return value
 
     @field_validator("egress")
     @classmethod

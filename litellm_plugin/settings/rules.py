@@ -1,17 +1,17 @@
-"""Rules and strategies, built from their blocks."""
+"""Rules, built from their blocks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing import Cost, Rule, RuleSet, Static, compile_condition, row_condition
+from litellm_plugin.routing import Rule, RuleSet, compile_condition, row_condition
 from litellm_plugin.settings.explanation import BLOCK
+from litellm_plugin.settings.strategies import build_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from litellm_plugin.routing import Strategy
     from litellm_plugin.settings.policy_block import PolicyBlock
     from litellm_plugin.settings.rule_block import RowBlock, RuleBlock, StrategyBlock
 
@@ -22,24 +22,30 @@ def rule_set(block: PolicyBlock) -> RuleSet:
     Raises:
         ConfigurationError: Names the rule and what is wrong with it.
     """
+    tiers = block.quality_tiers
+    try:
+        default = build_strategy(block.default, salt="default", tiers=tiers)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{BLOCK}.default: {error}") from error
     return RuleSet(
-        rules=tuple(rule for each in block.rules for rule in _rules(each)),
-        default=Rule(name="default", condition=None, strategy=_strategy(block.default)),
+        rules=tuple(rule for each in block.rules for rule in _rules(each, tiers)),
+        default=Rule(name="default", condition=None, strategy=default),
     )
 
 
-def _rules(block: RuleBlock) -> Iterator[Rule]:
+def _rules(block: RuleBlock, tiers: Sequence[str]) -> Iterator[Rule]:
     """The rule, or a rule for each row of its table."""
     if block.table is None and block.when is not None and block.use is not None:
-        yield _rule(block.name, block.when, block.use)
+        yield _rule(block.name, block.when, block.use, tiers)
     for number, row in enumerate(block.table or (), 1):
         name = f"{block.name}/{row.name or number}"
-        yield _rule(name, _row_condition(name, row), row.use)
+        yield _rule(name, _row_condition(name, row), row.use, tiers)
 
 
-def _rule(name: str, when: str, use: StrategyBlock) -> Rule:
+def _rule(name: str, when: str, use: StrategyBlock, tiers: Sequence[str]) -> Rule:
     try:
-        return Rule(name=name, condition=compile_condition(when), strategy=_strategy(use))
+        strategy = build_strategy(use, salt=name, tiers=tiers)
+        return Rule(name=name, condition=compile_condition(when), strategy=strategy)
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.rules: rule {name!r}: {error}") from error
 
@@ -49,13 +55,3 @@ def _row_condition(name: str, row: RowBlock) -> str:
         return row_condition(row.when)
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.rules: row {name!r}: {error}") from error
-
-
-def _strategy(use: StrategyBlock) -> Strategy:
-    match use.strategy:
-        case "static":
-            return Static(endpoints=tuple(use.endpoints or ()))
-        case "cost":
-            return Cost()
-        case _:
-            assert_never(use.strategy)

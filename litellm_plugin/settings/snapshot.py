@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.permit import ClaimConstant, ClaimPolicy, Revocations
-from litellm_plugin.routing import LatencyClass, RoutingPolicy, Static
+from litellm_plugin.routing import LatencyClass, RoutingPolicy, named_endpoints
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
 from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
 from litellm_plugin.settings.rules import rule_set
@@ -58,12 +58,11 @@ class PolicySnapshot:
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
 
-    def static_endpoints(self) -> Iterator[tuple[str, str]]:
-        """Every (rule name, endpoint name) that a static strategy lists."""
+    def named_endpoints(self) -> Iterator[tuple[str, str]]:
+        """Every (rule name, endpoint name) that a strategy is told by name."""
         for rule in (*self.routing.rules.rules, self.routing.rules.default):
-            if isinstance(rule.strategy, Static):
-                for endpoint in rule.strategy.endpoints:
-                    yield rule.name, endpoint
+            for endpoint in named_endpoints(rule.strategy):
+                yield rule.name, endpoint
 
 
 def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
@@ -98,12 +97,12 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
 
 
 def check_endpoints(snapshot: PolicySnapshot, known: Sequence[str]) -> None:
-    """Makes sure that static strategies and opened paths name endpoints that LiteLLM's configuration has.
+    """Makes sure that strategies and opened paths name endpoints that LiteLLM's configuration has.
 
     Raises:
         ConfigurationError: Names the rule or path, the endpoint and the nearest known one.
     """
-    for rule, endpoint in snapshot.static_endpoints():
+    for rule, endpoint in snapshot.named_endpoints():
         if endpoint not in known:
             raise ConfigurationError(f"{BLOCK}: rule {rule!r}: {unknown('endpoint', endpoint, known)}")
     for (method, path), opened in snapshot.paths.items():
@@ -193,6 +192,7 @@ def _routing(block: PolicyBlock) -> RoutingPolicy:
             for name, entry in block.latency_classes.items()
         },
         context_margin=block.eligibility.context_margin,
+        follows_preferences=block.permit.preferences == "reorder",
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LIMIT_BYTES: Final = 1024 * 1024
 _OUTCOME: Final = "use."
 # Columns whose cells hold several names.
-_LISTS: Final = frozenset({"endpoints", "tiers"})
+_LISTS: Final = frozenset({"endpoints", "chain"})
 
 
 def with_tables(source: Mapping[Any, Any], base: Path) -> dict[Any, Any]:

@@ -2,8 +2,8 @@
 
 `RecordingProvider` stands for a provider and `PermitIssuer` for the gateway's signing side; `ServerThread`
 serves them. `ReferenceGateway` puts a policy in front of a proxy and `ProxyProcess` runs a real LiteLLM
-Proxy. `Ledger` tells, from what the providers recorded, whether anything left its permit. Nothing here
-imports LiteLLM.
+Proxy. `Ledger` tells, from what the providers recorded, whether anything left its permit. `check_strategy`
+holds a routing strategy of your own against its contract. Nothing here imports LiteLLM.
 """
 
 from litellm_plugin.testing.clock import FakeClock
@@ -14,6 +14,7 @@ from litellm_plugin.testing.oracle import Judgement, Ledger, marker
 from litellm_plugin.testing.providers import RecordedRequest, RecordingProvider
 from litellm_plugin.testing.proxy_process import TEST_MASTER_KEY, ProxyProcess
 from litellm_plugin.testing.server import ServerThread
+from litellm_plugin.testing.strategy_contract import check_strategy
 
 __all__ = [
     "TEST_MASTER_KEY",
@@ -30,5 +31,6 @@ __all__ = [
     "RecordingProvider",
     "ReferenceGateway",
     "ServerThread",
+    "check_strategy",
     "marker",
 ]

@@ -90,6 +90,7 @@ scopes = st.builds(
     tenant_tier=words,
     latency_class=words,
     requirements=st.frozensets(words, max_size=1),
+    preferences=st.lists(names, max_size=3).map(tuple),
 )
 requests = st.builds(
     RequestFacts,

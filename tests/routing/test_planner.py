@@ -106,6 +106,33 @@ def test_the_rule_that_matches_picks_the_strategy():
     assert decision.rule.values == {"permit.tenant": "acme"}
 
 
+PREFERS_C = a_scope(preferences=("outside", "c", "b"))
+
+
+def test_the_permits_preferences_come_first_in_their_order():
+    decision = decided(scope=PREFERS_C)
+    assert [each.endpoint for each in decision.plan] == ["c", "b", "a"]
+    assert decision.notes == ("the permit's preferences reordered the plan: outside, c, b",)
+
+
+def test_preferences_that_change_nothing_need_no_note():
+    assert decided(scope=a_scope(preferences=("a",))).notes == ()
+
+
+def test_preferences_reorder_before_the_plan_is_cut():
+    assert planned(policy=a_policy(attempts=1), scope=PREFERS_C) == ["c-1"]
+
+
+def test_preferences_widen_neither_the_permit_nor_the_rule():
+    policy = a_policy(Static(("b",)))
+    assert planned([OUTSIDE, *ABC], policy=policy, scope=PREFERS_C) == ["b-1"]
+
+
+def test_the_operator_can_switch_preferences_off():
+    policy = replace(a_policy(), follows_preferences=False)
+    assert planned(policy=policy, scope=PREFERS_C) == ["a-1", "b-1", "c-1"]
+
+
 def down(candidate):
     return replace(candidate, is_available=False)
 

@@ -1,6 +1,13 @@
 """Strategies: how the candidates that are left get their order."""
 
+from litellm_plugin.routing.strategies.balanced import BALANCED_TERMS, Balanced
+from litellm_plugin.routing.strategies.composed import Composed
 from litellm_plugin.routing.strategies.cost import Cost
+from litellm_plugin.routing.strategies.custom import Custom
+from litellm_plugin.routing.strategies.fallback import Fallback
+from litellm_plugin.routing.strategies.latency import Latency
+from litellm_plugin.routing.strategies.naming import named_endpoints
+from litellm_plugin.routing.strategies.quality import Quality
 from litellm_plugin.routing.strategies.ranking import (
     Ranked,
     Ranking,
@@ -11,15 +18,28 @@ from litellm_plugin.routing.strategies.ranking import (
     tie_break,
 )
 from litellm_plugin.routing.strategies.static import Static
+from litellm_plugin.routing.strategies.table import Table
+from litellm_plugin.routing.strategies.weighted import AssignedBy, Weighted
 
 __all__ = [
+    "BALANCED_TERMS",
+    "AssignedBy",
+    "Balanced",
+    "Composed",
     "Cost",
+    "Custom",
+    "Fallback",
+    "Latency",
+    "Quality",
     "Ranked",
     "Ranking",
     "RankingContext",
     "Static",
     "Strategy",
+    "Table",
+    "Weighted",
     "bands_by_score",
+    "named_endpoints",
     "spread",
     "tie_break",
 ]

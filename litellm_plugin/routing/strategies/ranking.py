@@ -7,13 +7,18 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.candidates import NO_AFFINITY, Affinity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from litellm_plugin.routing.decision import Assessment
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
+
+
+# A permit holds up to 64 endpoints; a note stays a sentence.
+_SHOWN_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,14 @@ class RankingContext:
         scope: What its permit opens, without identity.
         seed: What ties are broken with.
         affinity: What earlier requests of the same tenant and classification left where.
+        output_tokens: The expected length of the answer in tokens; None where the call generates none.
     """
 
     facts: RequestFacts
     scope: RoutingScope
     seed: int
     affinity: Affinity = NO_AFFINITY
+    output_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,39 @@ def bands_by_score(ranked: Sequence[Ranked], tolerance: float = 0.0) -> tuple[tu
         bands[-1].append(ranked[position])
     unscored = [each for each in ranked if _finite(each) is None]
     return tuple(tuple(band) for band in (*bands, unscored) if band)
+
+
+def bands_by_endpoint(
+    inputs: Sequence[Assessment], endpoints: Iterable[str]
+) -> tuple[tuple[Ranked, ...], ...]:
+    """A band for each endpoint that has candidates, in the order of `endpoints`; other candidates are left out."""
+    bands: dict[str, list[Ranked]] = {endpoint: [] for endpoint in endpoints}
+    for each in inputs:
+        if each.candidate.endpoint in bands:
+            bands[each.candidate.endpoint].append(Ranked(each))
+    return tuple(tuple(band) for band in bands.values() if band)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in one line for a note, eight at most."""
+    distinct = list(dict.fromkeys(names))
+    hidden = len(distinct) - _SHOWN_NAMES
+    return ", ".join(distinct[:_SHOWN_NAMES]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def listed_candidates(assessments: Iterable[Assessment]) -> str:
+    """The deployment ids of candidates in one line for a note, in an order that is always the same."""
+    return listed(sorted(each.candidate.deployment_id for each in assessments))
+
+
+def check_share(key: str, value: float) -> None:
+    """Makes sure that a value is a number from 0 to 1.
+
+    Raises:
+        ConfigurationError: It is not; names the key.
+    """
+    if not 0 <= value <= 1:
+        raise ConfigurationError(f"{key}: expected a number from 0 to 1, got {value!r}")
 
 
 def _finite(ranked: Ranked) -> float | None:

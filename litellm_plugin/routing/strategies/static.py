@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from litellm_plugin.routing.strategies.ranking import Ranked, Ranking
+from litellm_plugin.routing.strategies.ranking import Ranking, bands_by_endpoint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,16 +20,21 @@ class Static:
 
     Attributes:
         endpoints: Endpoint names, the preferred one first.
+        are_equal: Whether the order says nothing, so that load or the strategy behind `then` decides.
     """
 
     name: ClassVar[str] = "static"
 
     endpoints: tuple[str, ...]
+    are_equal: bool = False
 
     def rank(self, inputs: Sequence[Assessment], context: RankingContext) -> Ranking:  # noqa: ARG002 - the protocol's
         """Orders the candidates by the place of their endpoint in the list."""
-        bands = (
-            tuple(Ranked(each) for each in inputs if each.candidate.endpoint == endpoint)
-            for endpoint in dict.fromkeys(self.endpoints)
-        )
-        return Ranking(tuple(band for band in bands if band))
+        places = dict.fromkeys(self.endpoints)
+        bands = bands_by_endpoint(inputs, places)
+        if self.are_equal and bands:
+            bands = (tuple(ranked for band in bands for ranked in band),)
+        present = {each.candidate.endpoint for each in inputs}
+        missing = [endpoint for endpoint in places if endpoint not in present]
+        notes = (f"static: not among the candidates, so not used: {listed(missing)}",) if missing else ()
+        return Ranking(bands, notes)
