@@ -31,7 +31,9 @@ from litellm_plugin.routing.facts import (
     RoutingScope,
 )
 from litellm_plugin.routing.planner import RoutingPolicy, decide
+from litellm_plugin.routing.retries import Chain, Halt, PastAttempt, Retry, RetryPolicy, following
 from litellm_plugin.routing.rules import Rule, RuleSet
+from litellm_plugin.routing.stickiness import Stickiness
 from litellm_plugin.routing.strategies import Cost, Ranked, Ranking, RankingContext, Static, Strategy
 
 __all__ = [
@@ -43,19 +45,24 @@ __all__ = [
     "CallType",
     "Candidate",
     "Capability",
+    "Chain",
     "Condition",
     "Cost",
     "Decision",
     "EndpointStatistics",
     "Exclusion",
     "FactValue",
+    "Halt",
     "Measurement",
     "Moment",
+    "PastAttempt",
     "Prices",
     "Ranked",
     "Ranking",
     "RankingContext",
     "RequestFacts",
+    "Retry",
+    "RetryPolicy",
     "RoutingPolicy",
     "RoutingScope",
     "Rule",
@@ -63,6 +70,7 @@ __all__ = [
     "RuleSet",
     "Static",
     "StatisticsSnapshot",
+    "Stickiness",
     "Strategy",
     "assess",
     "chat_facts",
@@ -72,6 +80,7 @@ __all__ = [
     "embedding_facts",
     "estimate_tokens",
     "expected_cost_usd",
+    "following",
     "messages_facts",
     "request_facts",
     "responses_facts",

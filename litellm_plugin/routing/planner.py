@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.candidates import NO_AFFINITY
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
+from litellm_plugin.routing.retries import RetryPolicy
+from litellm_plugin.routing.stickiness import Stickiness, stick
 from litellm_plugin.routing.strategies import RankingContext, spread
 from litellm_plugin.routing.verdicts import verdict_without_plan
 
@@ -30,6 +32,8 @@ class RoutingPolicy:
     Attributes:
         rules: Which strategy a request gets.
         attempts: How many candidates a plan holds at most; 1 or more.
+        retries: When a failed attempt is followed by another one.
+        stickiness: When a conversation stays where it was answered.
 
     Raises:
         ConfigurationError: `attempts` is below 1.
@@ -37,6 +41,8 @@ class RoutingPolicy:
 
     rules: RuleSet
     attempts: int
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    stickiness: Stickiness = field(default_factory=Stickiness)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -70,7 +76,8 @@ def decide(
     assessments = assess(candidates, facts, scope, statistics=statistics, tried=tried)
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
-    order = _order(ranking, assessments, context)[: policy.attempts]
+    order, kept = stick(policy.stickiness, _order(ranking, assessments, context), ranking, context)
+    order = order[: policy.attempts]
     plan = tuple(ranked.assessment.candidate for ranked in order)
     return Decision(
         facts=facts,
@@ -80,7 +87,8 @@ def decide(
         plan=plan,
         verdict=None if plan else _verdict(rule, assessments, context, tried),
         seed=seed,
-        notes=ranking.notes,
+        notes=(*ranking.notes, *kept),
+        affinity=context.affinity,
     )
 
 

@@ -11,7 +11,7 @@ from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
 from litellm_plugin.settings.rule_block import RuleBlock, StrategyBlock
-from litellm_plugin.settings.service_block import LatencyClassBlock, ResilienceBlock
+from litellm_plugin.settings.service_block import LatencyClassBlock, ResilienceBlock, StickinessBlock
 
 # LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
 EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
@@ -67,6 +67,7 @@ class PolicyBlock(StrictModel):
     rules: list[RuleBlock] = []
     default: StrategyBlock
     resilience: ResilienceBlock = ResilienceBlock()
+    stickiness: StickinessBlock = StickinessBlock()
     decision_log: DecisionLogBlock = DecisionLogBlock()
     paths: list[PathBlock] = Field(default=[], max_length=256)
     body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []

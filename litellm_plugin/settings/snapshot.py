@@ -141,7 +141,12 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         permit=block.permit,
         claims=_claims(block),
         requirements={name: frozenset(entry.require) for name, entry in block.classifications.items()},
-        routing=RoutingPolicy(rules=rule_set(block), attempts=block.resilience.attempts),
+        routing=RoutingPolicy(
+            rules=rule_set(block),
+            attempts=block.resilience.attempts,
+            retries=block.resilience.policy(),
+            stickiness=block.stickiness.policy(),
+        ),
         decision_log=block.decision_log,
         paths=MappingProxyType({(each.method, each.path): each.endpoint for each in block.paths}),
         body_fields=frozenset(block.body_fields),
