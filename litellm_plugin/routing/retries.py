@@ -143,14 +143,13 @@ def following(
 
 def halted(policy: RetryPolicy, chain: Chain) -> Halt | None:
     """Says why the request may not be tried again at all; None when it may."""
-    if policy.deadline_ms is not None and chain.elapsed_ms >= policy.deadline_ms:
-        return Halt.DEADLINE
-    if not chain.past:
-        return None
-    if any(_forbids(policy, each.status) for each in chain.past):
-        return Halt.ERROR_CLASS
+    # First, because it is the one that forbids the caller too to send the request again by itself.
     if _is_unsafe(policy, chain):
         return Halt.WRITES
+    if policy.deadline_ms is not None and chain.elapsed_ms >= policy.deadline_ms:
+        return Halt.DEADLINE
+    if any(_forbids(policy, each.status) for each in chain.past):
+        return Halt.ERROR_CLASS
     return Halt.ATTEMPTS if len(chain.past) >= chain.limit else None
 
 
