@@ -68,6 +68,7 @@ class PolicyBlock(StrictModel):
     default: StrategyBlock
     resilience: ResilienceBlock = ResilienceBlock()
     stickiness: StickinessBlock = StickinessBlock()
+    """What keeps requests where earlier ones were answered; see [stickiness](routing.md#stickiness)."""
     decision_log: DecisionLogBlock = DecisionLogBlock()
     paths: list[PathBlock] = Field(default=[], max_length=256)
     body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []

@@ -23,23 +23,36 @@ class RetryBlock(StrictModel):
     """What follows an attempt that failed in each way; a request that a provider found wrong is never repeated."""
 
     rate_limited: Following = "next"
+    """What follows 429: `next` takes the next of the plan, `stop` nothing."""
     server_error: Following = "next"
+    """What follows 5xx, 409 and 425."""
     timeout: Following = "next"
+    """What follows 408, 504 and no answer in time."""
     connection_error: Following = "next"
+    """What follows no connection, or one that broke before the answer began."""
     provider_auth: Following = "next"
+    """What follows 401 and 403: the endpoint's own key."""
     misconfigured: Following = "next"
+    """What follows 402, 404 and a redirect."""
     context_window: Literal["larger", "next", "stop"] = "larger"
+    """What follows a prompt that is too long: `larger` takes the next with a larger known context window."""
     content_filter: Following = "stop"
+    """What follows a refusal of the provider's content filter."""
 
 
 class ResilienceBlock(StrictModel):
     """How often a request may be tried, for how long, and after what."""
 
     attempts: int = Field(default=3, ge=1, le=10)
+    """How many endpoints one request may try."""
     deadline_ms: Annotated[int, Field(ge=100, le=86_400_000)] | None = DEFAULT_DEADLINE_MS
-    max_chain_cost_usd: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)] | None = None
+    """How long after its admission a request may be worked on; `null` for no limit."""
+    max_chain_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """What all attempts of a request may cost together, as expected."""
     writes_need_idempotency_key: bool = True
+    """Whether a request with tools that write is tried again only with an idempotency key."""
     retry: RetryBlock = RetryBlock()
+    """What follows an attempt that failed, by class; see [plans and retries](routing.md#plans-and-retries)."""
 
     def policy(self) -> RetryPolicy:
         """The rules as routing reads them."""
@@ -57,21 +70,27 @@ class SessionBlock(StrictModel):
     """Whether a conversation stays with the deployment that answered it."""
 
     enabled: bool = True
+    """Whether a conversation stays with the deployment that answered it."""
     ttl_seconds: int = Field(default=3600, ge=1, le=604_800)
-    leave_at_gain: float = Field(default=0.3, ge=0, le=1, strict=False)
+    """How long after its last answer a conversation is remembered."""
+    leave_at_gain: float = Field(default=0.3, ge=0, le=1)
+    """The share of the score above which it moves all the same."""
 
 
 class PromptCacheBlock(StrictModel):
     """Whether what providers have cached of a prompt counts."""
 
     enabled: bool = True
+    """Whether what providers have cached of a prompt counts."""
 
 
 class StickinessBlock(StrictModel):
     """What keeps requests where earlier ones were answered."""
 
     session: SessionBlock = SessionBlock()
+    """What keeps conversations where they were answered."""
     prompt_cache: PromptCacheBlock = PromptCacheBlock()
+    """What brings prompts to where their beginning is cached."""
 
     def policy(self) -> Stickiness:
         """The settings as routing reads them."""
