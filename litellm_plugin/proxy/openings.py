@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import litellm
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.routing import CallType, Candidate
@@ -111,20 +112,21 @@ class Openings:
         if state.is_socket:
             return await make()
         made = len(state.attempts)
-        # An exception carries those that were being handled when it was raised: the ones of earlier attempts.
-        state.handled = sys.exception()
-        is_streaming = state.call_type in _STREAMING
+        outer, state.handled = state.handled, sys.exception()
+        is_opened = False
         try:
             async with asyncio.timeout(self._time_left_s(state)):
                 answer = await make()
-                if is_streaming and hasattr(type(answer), "__aiter__"):
-                    return await self._opened(state, answer)
-                return answer
+                is_opened = state.call_type in _STREAMING and hasattr(type(answer), "__aiter__")
+                return await self._opened(state, answer) if is_opened else answer
         except Exception as error:
-            wanted = self._failed(state, state.attempts[made:], error)
+            cause = _providers_error(error, state.handled) if is_opened else error
+            wanted = self._failed(state, state.attempts[made:], cause)
             if wanted is error:
                 raise
-            raise wanted from error
+            raise wanted from wanted.__cause__
+        finally:
+            state.handled = outer
 
     async def _opened(self, state: Permitted, stream: Any) -> Any:
         outer, state.awaited = state.awaited, state.current
@@ -142,19 +144,19 @@ class Openings:
         return None if left_s is None else left_s + _GRACE_S
 
     def _failed(self, state: Permitted, made: list[Attempt], error: Exception) -> Exception:
-        """What LiteLLM's loop gets for an error."""
-        if not made or (isinstance(error, Denial) and made[-1].status is not None):
+        """What LiteLLM's loop gets for the error that a pass ended with."""
+        if not made or isinstance(error, Denial):
             return error
-        cause = _providers_error(error)
         for attempt in made:
             if attempt.status is None:
-                self._runtime.failed(attempt.candidate.deployment_id, cause)
-        if not self._goes_on(state, made[-1].model_group):
-            return cause
-        status = getattr(cause, "status_code", None)
-        if not isinstance(cause, Denial) and status in _REPEATED:
-            return cause
-        return _error(litellm.ServiceUnavailableError, f"{type(cause).__name__}: another endpoint is tried")
+                self._runtime.failed(attempt.candidate.deployment_id, error)
+        if getattr(error, "status_code", None) in _REPEATED or not self._goes_on(state, made[-1].model_group):
+            return error
+        repeated: Exception = litellm.ServiceUnavailableError(
+            message=f"{type(error).__name__}: another endpoint is tried", llm_provider="", model=""
+        )
+        repeated.__cause__ = error
+        return repeated
 
     def _goes_on(self, state: Permitted, group: str) -> bool:
         routed = state.groups.get(group)
@@ -177,22 +179,11 @@ def time_left_s(state: Permitted, now_s: float) -> float | None:
     return max(0.0, state.received_s + deadline_ms / 1000 - now_s)
 
 
-def _providers_error(error: Exception) -> Exception:
-    """The provider's own error behind one that LiteLLM or a refused fallback put in its place."""
-    seen: BaseException | None = error
-    while seen is not None:
-        original = getattr(seen, "original_exception", None)
-        if isinstance(original, Exception):
-            return original
-        seen = seen.__cause__ or seen.__context__
-    if not isinstance(error, Denial):
-        return error
-    return _error(litellm.APIConnectionError, "the stream broke before it began")
-
-
-def _error(kind: type[Exception], message: str) -> Exception:
-    """One of LiteLLM's errors, of a provider and a model that its message leaves out."""
-    return kind(message=message, llm_provider="", model="")  # type: ignore[call-arg] # LiteLLM's own
+def _providers_error(error: Exception, earlier: BaseException | None) -> Exception:
+    """The provider's own error behind one that LiteLLM, or a fallback that was refused, put in its place."""
+    chain = causes(error, earlier) if isinstance(error, Denial) else (error,)
+    originals = (getattr(each, "original_exception", None) for each in chain)
+    return next((each for each in originals if isinstance(each, Exception)), error)
 
 
 class BegunStream:

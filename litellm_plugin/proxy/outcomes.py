@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import litellm
 
+from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
@@ -39,7 +40,7 @@ class Outcomes:
         self._runtime = runtime
         runtime.abandon = self.abandon
         runtime.passed = self.passed
-        runtime.failed = self.failed
+        runtime.failed = self._failed_unheard
         self._logged: set[type[Exception]] = set()
 
     @contextlib.contextmanager
@@ -51,6 +52,10 @@ class Outcomes:
             if type(error) not in self._logged:
                 self._logged.add(type(error))
                 self._runtime.log.exception("An attempt's outcome was not recorded")
+
+    def _failed_unheard(self, failed_id: str, exception: Exception) -> None:
+        with self.guarded():
+            self.failed(failed_id, exception)
 
     def failed(self, failed_id: str, exception: Exception) -> None:
         """Closes an attempt that ended with an exception before its answer began."""
@@ -235,14 +240,10 @@ def _was_never_sent(exception: BaseException, earlier: BaseException | None) -> 
 
     Args:
         exception: How the attempt ended.
-        earlier: The exception of an earlier attempt, at which the chain of causes leaves this one.
+        earlier: The exception that was being handled when the attempt began.
     """
-    seen: BaseException | None = exception
-    while seen is not None and seen is not earlier:
-        if isinstance(seen, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    never_sent = httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+    return any(isinstance(each, never_sent) for each in causes(exception, earlier))
 
 
 def _http_status(exception: BaseException) -> int | None:

@@ -110,6 +110,26 @@ async def test_the_providers_error_is_found_behind_a_refused_fallback(make, stat
     assert state.attempts[0].status is AttemptStatus.RATE_LIMITED
 
 
+async def test_a_denial_of_the_call_itself_is_no_providers_failure(make, state):
+    """A search that may not receive the request, for example: no other endpoint is asked."""
+    with pytest.raises(Denial):
+        await make(Denial(Verdict(Reason.EGRESS_NOT_CLEARED, "x")))
+    assert [each.status for each in state.attempts] == [None]
+
+
+async def test_an_earlier_attempts_error_is_not_taken_for_this_ones(make, state):
+    earlier = RuntimeError("mid-stream")
+    earlier.original_exception = litellm.RateLimitError("x", "openai", "m")
+    refused = Denial(Verdict(Reason.EXPIRED, "x"))
+    refused.__context__ = earlier
+    try:
+        raise earlier
+    except RuntimeError:
+        with pytest.raises(Denial):
+            await make(Stream(refused))
+    assert state.handled is None
+
+
 async def test_what_litellm_would_not_repeat_it_is_told_to(make):
     with pytest.raises(litellm.ServiceUnavailableError) as raised:
         await make(BAD_REQUEST)
