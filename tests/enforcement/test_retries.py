@@ -25,9 +25,9 @@ FILTERED = Fault.status(
     400,
     body={
         "error": {
-            "message": "The response was filtered: content_policy_violation",
+            "message": "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
             "type": "invalid_request_error",
-            "code": "content_policy_violation",
+            "code": "invalid_prompt",
         }
     },
 )
@@ -38,7 +38,7 @@ EVERY = ["us-b", "us-a", "eu-b", "eu-a"]
 def strict_module_fleet():
     resilience = {
         "attempts": 3,
-        "deadline_ms": 2500,
+        "deadline_ms": 6000,
         "max_chain_cost_usd": 0.001,
         "retry": {"content_filter": "next", "provider_auth": "stop"},
     }
@@ -186,8 +186,8 @@ def test_one_deadline_holds_for_all_attempts(strict_fleet, stream):
     answer = strict_fleet.send("chat", ["us-b", "us-a"], stream=stream)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), answer.text
-    assert "its time of 2500 ms is up" in answer.json()["error"]["message"]
-    assert time.monotonic() - started_s < 10
+    assert "its time of 6000 ms is up" in answer.json()["error"]["message"]
+    assert time.monotonic() - started_s < 15
     assert strict_fleet.calls() == {"us-b": 1}
     (attempt,) = [r for r in strict_fleet.records_of(answer) if r["type"] == "attempt"]
     assert (attempt["status"], attempt["is_final"]) == ("timeout", True)
@@ -233,12 +233,11 @@ def test_the_shortest_wait_that_a_provider_asked_for_is_the_clients(fleet):
 
 
 def test_an_endpoint_that_asked_to_wait_is_not_tried_in_a_fallback_group(fleet):
-    """Group `eu-only` falls back to `claude`; `gemini` to `gpt`, in which us-a stands again."""
+    """Group `gemini` falls back to `claude` and then to `gpt`, in which both of its endpoints stand again."""
     for name in ("us-a", "eu-a"):
         fleet.providers[name].always(Fault.status(429, retry_after=30))
 
-    answer = fleet.send("gemini", ["us-a", "eu-a", "us-b"], path="/v1beta/models/gemini:generateContent")
+    answer = fleet.send("gemini", ["us-a", "eu-a"], path="/v1beta/models/gemini:generateContent")
 
-    assert answer.status_code in {200, 503}, answer.text
-    calls = fleet.calls()
-    assert all(calls.get(name, 0) <= 1 for name in ("us-a", "eu-a")), calls
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30"), answer.text
+    assert fleet.calls() == {"us-a": 1, "eu-a": 1}
