@@ -51,6 +51,7 @@ class Reason(enum.StrEnum):
 
     CHAIN_EXHAUSTED = "chain_exhausted"
     UNAVAILABLE = "unavailable"
+    NOT_REPEATED = "not_repeated"
     KEYS_UNAVAILABLE = "keys_unavailable"
     NOT_READY = "not_ready"
     LOG_UNAVAILABLE = "log_unavailable"
@@ -65,8 +66,11 @@ class Reason(enum.StrEnum):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request may succeed later, so that Retry-After makes sense."""
-        return self.status == _UNAVAILABLE
+        """Whether the same request may succeed later, so that Retry-After makes sense.
+
+        What may have taken effect at a provider must not be sent again by itself.
+        """
+        return self.status == _UNAVAILABLE and self is not Reason.NOT_REPEATED
 
 
 _UNAVAILABLE = 503
@@ -84,6 +88,7 @@ _STATUS = {
     Reason.NO_CONTEXT: 403,
     Reason.CHAIN_EXHAUSTED: _UNAVAILABLE,
     Reason.UNAVAILABLE: _UNAVAILABLE,
+    Reason.NOT_REPEATED: _UNAVAILABLE,
     Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
     Reason.NOT_READY: _UNAVAILABLE,
     Reason.LOG_UNAVAILABLE: _UNAVAILABLE,

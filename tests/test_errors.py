@@ -32,6 +32,7 @@ STATUSES = {
     503: {
         Reason.CHAIN_EXHAUSTED,
         Reason.UNAVAILABLE,
+        Reason.NOT_REPEATED,
         Reason.KEYS_UNAVAILABLE,
         Reason.NOT_READY,
         Reason.LOG_UNAVAILABLE,
@@ -46,8 +47,8 @@ def test_every_reason_has_its_status(reason):
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_only_503_is_temporary(reason):
-    assert reason.is_temporary is (reason.status == 503)
+def test_only_503_is_temporary_and_not_what_may_have_taken_effect(reason):
+    assert reason.is_temporary is (reason.status == 503 and reason is not Reason.NOT_REPEATED)
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy import denial
-from litellm_plugin.proxy.enforcement import unserved
+from litellm_plugin.proxy.planning import unserved
 from litellm_plugin.routing import CallType
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Answer:
         """Ends the request with a verdict."""
         self._is_replaced = True
         self.started = self.completed = True
+        # What may have taken effect must not be sent again under the same permit.
+        self.is_use = verdict.reason is Reason.NOT_REPEATED
         state = self._state
         decision_id = self._runtime.recorder.denial(state, verdict)
         payload = denial.body(
@@ -113,7 +115,7 @@ class Answer:
             return
         is_redirect = _FIRST_ERROR_STATUS <= status < _FIRST_CLIENT_ERROR
         if is_redirect or status in _FAILED_ELSEWHERE or status >= _FIRST_SERVER_ERROR:
-            self._state.end(unserved(self._state))
+            self._state.end(unserved(self._state, self._runtime.clock.monotonic()))
 
     def _is_undecided(self) -> bool:
         """Whether an answer came although no call passed the final check; one from the cache has passed it.

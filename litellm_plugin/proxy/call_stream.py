@@ -80,4 +80,4 @@ class CallStream:
     @property  # type: ignore[misc] # read-only here
     def __class__(self) -> Any:
         """LiteLLM's own class, so that `isinstance` says of this stream what it says of LiteLLM's."""
-        return type(self._stream)
+        return self._stream.__class__

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
+    from litellm_plugin.proxy.openings import Openings
     from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.proxy.stored import StoredId
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
@@ -34,14 +35,22 @@ class Attempt:
         decision_id: The decision that it carries out.
         candidate: The deployment that is called.
         started_s: Monotonic seconds.
+        model_group: The group whose plan it is part of.
+        expected_cost_usd: What it was expected to cost; None when unknown.
         status: How it ended; None while it runs.
+        may_have_acted: Whether the provider may have worked on it.
+        retry_after_s: When the provider asked to come back; None when it did not.
     """
 
     number: int
     decision_id: str
     candidate: Candidate
     started_s: float
+    model_group: str = ""
+    expected_cost_usd: float | None = None
     status: AttemptStatus | None = None
+    may_have_acted: bool = True
+    retry_after_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -80,7 +89,9 @@ class Permitted:
         attempts: Every attempt so far.
         verdict: How the request ends unless a later attempt is dispatched.
         recorded, denial_id: The verdict that a record tells already, and that record's decision id.
-        retry_after_s: What the last failing provider asked for.
+        awaited: The attempt whose stream was opened and has not given its first item yet.
+        openings: What makes its attempts; None before it was planned.
+        handled: The exception that was being handled when the running attempt began.
         response_started: Whether the first byte of the answer's body went out.
         unreported: How an attempt ended of which LiteLLM never told the end.
         closed: Whether the request is over, so that nothing may be sent on its behalf.
@@ -111,7 +122,9 @@ class Permitted:
     verdict: Verdict | None = None
     recorded: Verdict | None = None
     denial_id: str | None = None
-    retry_after_s: float | None = None
+    awaited: Attempt | None = None
+    openings: Openings | None = None
+    handled: BaseException | None = None
     response_started: bool = False
     unreported: AttemptStatus = AttemptStatus.ABANDONED
     closed: bool = False
@@ -137,21 +150,20 @@ class Permitted:
         return self.attempts[-1] if self.attempts else None
 
     @property
-    def may_continue(self) -> bool:
-        """Whether a plan of this request holds a deployment that was not tried, within its attempts."""
-        if len(self.attempts) >= self.policy.routing.attempts:
-            return False
-        tried = self.tried
-        return any(
-            candidate.deployment_id not in tried
-            for routed in self.groups.values()
-            for candidate in routed.decision.plan
-        )
+    def attempts_left(self) -> int:
+        """How many attempts it may still have."""
+        return max(0, self.policy.routing.attempts - len(self.spent))
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """When the first of the providers that failed may be asked again; None when none of them said."""
+        asked = [each.retry_after_s for each in self.attempts if each.retry_after_s is not None]
+        return min(asked, default=None)
 
     def end(self, verdict: Verdict) -> None:
-        """Says how the request ends, unless a provider refused it for the caller's own fault: that answer stands."""
+        """Says how the request ends, unless a provider refused what the request says: that answer stands."""
         last = self.current
-        if last is None or last.status is not AttemptStatus.CLIENT_ERROR:
+        if last is None or last.status is None or not last.status.is_about_request:
             self.verdict = verdict
 
     def open_attempt(self, deployment_id: str) -> Attempt | None:

@@ -8,26 +8,34 @@ against the permit once more. Each of them refuses by itself; none relies on the
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
-from litellm_plugin.permit import check_model, check_tenant, recheck
+from litellm_plugin.errors import Reason, RequestDenied, Verdict
+from litellm_plugin.permit import check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
-from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
 from litellm_plugin.proxy.egress import not_cleared
 from litellm_plugin.proxy.fields import scrub
+from litellm_plugin.proxy.openings import Openings, time_left_s
+from litellm_plugin.proxy.planning import (
+    Planner,
+    chain_of,
+    expected_cost_usd,
+    facts_of,
+    holds,
+    unserved,
+    untried,
+)
 from litellm_plugin.proxy.stored import read_stored_id
-from litellm_plugin.routing import CallType, decide, request_facts
+from litellm_plugin.routing import CallType, Candidate, request_facts
+from litellm_plugin.routing.retries import halted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
 
     from litellm_plugin.proxy.runtime import Runtime
-    from litellm_plugin.routing import Candidate, Decision, RequestFacts
 
 
 class _NoRetries(int):
@@ -50,6 +58,8 @@ class Enforcement:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._planner = Planner(runtime)
+        self._openings = Openings(runtime, self._planner)
 
     def prepare(self, data: MutableMapping[str, Any], team: str | None = None) -> None:
         """Scrubs the body, plans, and sets how often LiteLLM's retry loop may run.
@@ -65,7 +75,7 @@ class Enforcement:
         # First of all: LiteLLM tells a refused request to its callbacks too.
         self._runtime.holding.drop_callbacks(data)
         if state.policy.permit.tenant_is_team:
-            _holds(lambda: check_tenant(state.permit, team))
+            holds(lambda: check_tenant(state.permit, team))
         if state.call_type is CallType.PASS_THROUGH:
             self._pass_through(state)
             return
@@ -81,10 +91,11 @@ class Enforcement:
         state.call_id = _text(data.get("litellm_call_id"))
         state.team = team
         group = self._pin(state, data) or str(data.get("model") or "")
+        state.openings = self._openings
         state.facts = request_facts(state.call_type, group, state.opening or data)
         state.opening = None
         data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
-        attempts = self._attempts(state, group)
+        attempts = self._planner.attempts(state, group)
         # What went to a socket's first endpoint cannot be said again to a second one.
         data["num_retries"] = 0 if state.is_socket else attempts - 1
         _tell_loggers(data, state)
@@ -99,7 +110,7 @@ class Enforcement:
             return
         candidates = self._runtime.deployments.of_endpoint(state.endpoint)
         state.pinned = frozenset(each.deployment_id for each in candidates)
-        self._plan(state, _facts(state).model_group, candidates)
+        self._planner.plan(state, facts_of(state).model_group, candidates)
 
     def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:
         """Gives the id of the one deployment that the next attempt calls.
@@ -116,16 +127,15 @@ class Enforcement:
         offered = list(offered)
         available = {deployment_id(entry) for entry in offered}
         known = _known(state, group, available)
-        if known is None or not available.issuperset(
-            c.deployment_id for c in _untried(known.decision, state)
-        ):
+        self._keep_to_plan(state, known)
+        if known is None or not available.issuperset(c.deployment_id for c in untried(known.decision, state)):
             candidates = self._runtime.deployments.with_health(group, offered, state.team)
-            known = self._plan(state, group, candidates)
+            known = self._planner.plan(state, group, candidates)
         if known.decision.verdict is not None:
             raise RequestDenied(known.decision.verdict)
-        following = next(iter(_untried(known.decision, state)), None)
-        if following is None:
-            raise RequestDenied(unserved(state))
+        following = self._planner.following(state, known)
+        if not isinstance(following, Candidate):
+            raise RequestDenied(self._unserved(state))
         return following.deployment_id
 
     def check(self, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,12 +171,15 @@ class Enforcement:
                     Verdict(Reason.NOT_AUTHORIZED, "The tenant cannot be held against the team on this path.")
                 )
             self._may_go_on(state)
-            self._begin(state, *self._admitted(state, wanted_id))
+            self._begin(state, *self._planner.admitted(state, wanted_id))
         else:
             # One call may pass here twice, and somebody's side call too: the permit must be alive for each.
-            _holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
+            holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
         state.verdict = None
         carried = {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": _NO_RETRIES}
+        timeout = _shortened(call, time_left_s(state, self._runtime.clock.monotonic()))
+        if timeout is not None:
+            carried["timeout"] = timeout
         if call.get("vector_store_ids"):
             carried["vector_store_ids"] = self._cleared_stores(state, call["vector_store_ids"])
         return carried
@@ -266,55 +279,24 @@ class Enforcement:
             raise RequestDenied(
                 Verdict(Reason.CHAIN_EXHAUSTED, "The answer has begun; no other endpoint may continue it.")
             )
-        _holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
-        if len(state.spent) >= state.policy.routing.attempts:
-            raise RequestDenied(unserved(state))
+        holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
+        if halted(state.policy.routing.retries, chain_of(state, self._runtime.clock.monotonic())) is not None:
+            raise RequestDenied(self._unserved(state))
 
-    def _attempts(self, state: Permitted, group: str) -> int:
-        """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
-        if state.call_type is CallType.STORED_RESPONSE and state.stored is not None:
-            candidates = self._runtime.deployments.single(state.stored.deployment_id)
-        else:
-            candidates = self._runtime.deployments.of_group(group, state.team)
-        if not candidates:
-            return state.policy.routing.attempts
-        return len(self._plan(state, group, candidates).decision.plan)
+    def _keep_to_plan(self, state: Permitted, known: RoutedGroup | None) -> None:
+        """Keeps LiteLLM from falling back to another group while it waits for a stream's first item.
 
-    def _plan(self, state: Permitted, group: str, candidates: tuple[Candidate, ...]) -> RoutedGroup:
-        """Decides for a group and records it, before anything is sent."""
-        _holds(lambda: check_model(state.permit, group))
-        started_s = self._runtime.clock.monotonic()
-        statistics = self._runtime.store.snapshot()
-        routing = state.policy.routing
-        decision = decide(
-            replace(routing, attempts=1) if state.endpoint is not None else routing,
-            replace(_facts(state), model_group=group),
-            state.scope,
-            [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned],
-            statistics=statistics,
-            seed=_seed(state.permit.request_id),
-            tried=state.tried,
-        )
-        now_s = self._runtime.clock.monotonic()
-        state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
-        state.timings_ms["decide"] = (now_s - started_s) * 1000
-        if decision.verdict is not None and any(each.decision.plan for each in state.groups.values()):
-            # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
-            decision = replace(decision, verdict=unserved(state))
-        routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
-        state.groups[group] = routed
-        if decision.verdict is not None:
-            raise RequestDenied(decision.verdict)
-        return routed
+        The plan's next candidate comes first; LiteLLM's retry loop takes it when this pass has failed.
+        """
+        awaited = state.awaited
+        routed = state.groups.get(awaited.model_group) if awaited is not None else None
+        if routed is None or routed is known:
+            return
+        if isinstance(self._planner.following(state, routed), Candidate):
+            raise RequestDenied(self._unserved(state))
 
-    def _admitted(self, state: Permitted, wanted_id: str) -> tuple[RoutedGroup, Candidate]:
-        """The decision whose plan holds this deployment; one is made for a call that met no selection."""
-        for routed in reversed(state.groups.values()):
-            for candidate in routed.decision.plan:
-                if candidate.deployment_id == wanted_id:
-                    return routed, candidate
-        routed = self._plan(state, wanted_id, self._runtime.deployments.single(wanted_id))
-        return routed, routed.decision.plan[0]
+    def _unserved(self, state: Permitted) -> Verdict:
+        return unserved(state, self._runtime.clock.monotonic())
 
     def _begin(self, state: Permitted, routed: RoutedGroup, candidate: Candidate) -> None:
         if candidate.endpoint not in state.scope.endpoints:
@@ -325,6 +307,8 @@ class Enforcement:
                 decision_id=routed.decision_id,
                 candidate=candidate,
                 started_s=self._runtime.clock.monotonic(),
+                model_group=routed.decision.facts.model_group,
+                expected_cost_usd=expected_cost_usd(routed.decision, candidate),
             )
         )
 
@@ -340,14 +324,6 @@ class Enforcement:
         parts = (state.scope.tenant, state.scope.data_classification, endpoint)
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}
-
-
-def _holds(check: Callable[[], None]) -> None:
-    """Runs a check of the permit and turns its rejection into this request's end."""
-    try:
-        check()
-    except PermitRejected as rejected:
-        raise RequestDenied(verdict_of(rejected)) from rejected
 
 
 def _holds_pin(state: Permitted, wanted_id: str, call: Mapping[str, Any]) -> None:
@@ -380,26 +356,17 @@ def _known(state: Permitted, group: str, available: set[str]) -> RoutedGroup | N
     return None
 
 
-def _untried(decision: Decision, state: Permitted) -> list[Candidate]:
-    tried = state.tried
-    return [candidate for candidate in decision.plan if candidate.deployment_id not in tried]
+def _shortened(call: Mapping[str, Any], left_s: float | None) -> float | None:
+    """How long a whole answer may take, where that is less than what the call says; None where it says less.
 
-
-def unserved(state: Permitted) -> Verdict:
-    """The verdict for a request whose authorized endpoints were tried and did not serve it."""
-    request_id = state.permit.request_id
-    if state.may_continue:
-        return Verdict(
-            Reason.UNAVAILABLE,
-            f"The authorized endpoints did not serve request {request_id}, and not all could be tried. "
-            "Try again shortly.",
-        )
-    names = ", ".join(dict.fromkeys(attempt.candidate.endpoint for attempt in state.attempts))
-    return Verdict(
-        Reason.CHAIN_EXHAUSTED,
-        f"Every authorized endpoint that could serve request {request_id} was used up "
-        f"(tried: {names or 'none'}). No endpoint outside the authorized set was tried.",
-    )
+    A stream is let go on after its first byte, for which its opening is timed.
+    """
+    if left_s is None or "timeout" not in call or call.get("stream"):
+        return None
+    own = call["timeout"]
+    if own is not None and not isinstance(own, int | float):
+        return None
+    return left_s if own is None or left_s < own else None
 
 
 def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
@@ -418,15 +385,6 @@ def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
         told["plan"] = [candidate.endpoint for candidate in routed.decision.plan]
     own = slot.get("spend_logs_metadata")
     slot["spend_logs_metadata"] = {**(own if isinstance(own, dict) else {}), "permit_router": told}
-
-
-def _facts(state: Permitted) -> RequestFacts:
-    return state.facts or request_facts(state.call_type, "", {})
-
-
-def _seed(request_id: str) -> int:
-    """A seed that repeats with the request, so that a decision can be made again from its record."""
-    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:4])
 
 
 def _text(value: object) -> str | None:

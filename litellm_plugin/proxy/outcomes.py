@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import litellm
 
+from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
-from litellm_plugin.proxy.enforcement import unserved
-from litellm_plugin.routing import CallType
+from litellm_plugin.proxy.planning import affinity_scope, next_step, unserved
+from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Outcomes:
         self._runtime = runtime
         runtime.abandon = self.abandon
         runtime.passed = self.passed
+        runtime.failed = self._failed_unheard
         self._logged: set[type[Exception]] = set()
 
     @contextlib.contextmanager
@@ -51,6 +53,10 @@ class Outcomes:
                 self._logged.add(type(error))
                 self._runtime.log.exception("An attempt's outcome was not recorded")
 
+    def _failed_unheard(self, failed_id: str, exception: Exception) -> None:
+        with self.guarded():
+            self.failed(failed_id, exception)
+
     def failed(self, failed_id: str, exception: Exception) -> None:
         """Closes an attempt that ended with an exception before its answer began."""
         state = current_state()
@@ -59,15 +65,18 @@ class Outcomes:
             return
         http_status = _http_status(exception)
         status = _found_nothing(state, http_status) or classify(exception)
-        is_final = not status.is_retryable or not state.may_continue
+        now_s = self._runtime.clock.monotonic()
+        attempt.status = status
+        attempt.may_have_acted = status.may_have_acted and not _was_never_sent(exception, state.handled)
         if status.is_retryable:
-            state.end(unserved(state))
-            state.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
+            attempt.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
+            state.end(unserved(state, now_s))
+        is_final = not isinstance(next_step(state, now_s), Candidate)
         self._close(
             state,
             attempt,
             status,
-            total_ms=(self._runtime.clock.monotonic() - attempt.started_s) * 1000,
+            total_ms=(now_s - attempt.started_s) * 1000,
             http_status=http_status,
             error_class=type(exception).__name__,
             is_final=is_final,
@@ -87,6 +96,8 @@ class Outcomes:
         used = facts if cache_hit or facts.get("prompt_tokens") or facts.get("completion_tokens") else {}
         if state.call_type is CallType.STORED_RESPONSE:
             used = {}  # The usage of a stored answer was paid for when it was made.
+        if not cache_hit:
+            self._remember(state, attempt)
         self._close(
             state,
             attempt,
@@ -98,6 +109,30 @@ class Outcomes:
             cost_usd=_number(used.get("response_cost")),
             cache_hit=cache_hit,
         )
+
+    def _remember(self, state: Permitted, attempt: Attempt) -> None:
+        """Notes what this answer left where, for the requests of the same tenant and classification."""
+        facts, stickiness = state.facts, state.policy.routing.stickiness
+        if facts is None or state.is_socket:
+            return
+        scope, memory, candidate = affinity_scope(state), self._runtime.affinity, attempt.candidate
+        if facts.session is not None and stickiness.keeps_sessions:
+            memory.remember_session(
+                scope,
+                facts.session,
+                candidate.deployment_id,
+                model_group=attempt.model_group,
+                lifetime_s=stickiness.session_ttl_s,
+            )
+        lifetime_s = candidate.cache_lifetime_s
+        if facts.prefix is not None and lifetime_s is not None and stickiness.prefers_warm_caches:
+            memory.remember_prefix(
+                scope,
+                facts.prefix,
+                candidate.deployment_id,
+                tokens=facts.prefix_tokens,
+                lifetime_s=lifetime_s,
+            )
 
     def broken(self, kwargs: Mapping[str, Any]) -> None:
         """Closes an attempt whose stream broke; what failed before its stream opened is closed already."""
@@ -186,6 +221,10 @@ _STATUS_CLASSES: Final = {
 
 def classify(exception: BaseException) -> AttemptStatus:
     """Puts an exception of LiteLLM into one of the classes that health and retries tell apart."""
+    if isinstance(exception, litellm.ContextWindowExceededError):
+        return AttemptStatus.CONTEXT_WINDOW
+    if isinstance(exception, litellm.ContentPolicyViolationError):
+        return AttemptStatus.CONTENT_FILTER
     if isinstance(exception, litellm.Timeout | httpx.TimeoutException | TimeoutError):
         return AttemptStatus.TIMEOUT
     if isinstance(exception, litellm.APIConnectionError | httpx.TransportError | ConnectionError):
@@ -194,6 +233,17 @@ def classify(exception: BaseException) -> AttemptStatus:
     if status is None:
         return AttemptStatus.SERVER_ERROR
     return _of_status(status)
+
+
+def _was_never_sent(exception: BaseException, earlier: BaseException | None) -> bool:
+    """Whether the provider was not reached at all.
+
+    Args:
+        exception: How the attempt ended.
+        earlier: The exception that was being handled when the attempt began.
+    """
+    never_sent = httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+    return any(isinstance(each, never_sent) for each in causes(exception, earlier))
 
 
 def _http_status(exception: BaseException) -> int | None:

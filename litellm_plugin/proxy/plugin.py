@@ -16,6 +16,7 @@ from litellm_plugin.proxy.egress import egress_table, listed_callbacks
 from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.opened import OpenedPaths
+from litellm_plugin.proxy.openings import watch_openings
 from litellm_plugin.proxy.paths import RouteTable
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
@@ -109,6 +110,7 @@ def install(app: Any, runtime: Runtime) -> None:
     if not runtime.is_inert:
         forbid_redirects()
         forbid_repeats()
+        watch_openings()
 
 
 def _admission() -> Admission:

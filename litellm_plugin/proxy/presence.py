@@ -15,6 +15,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from litellm_plugin.proxy.admission import Admission
 from litellm_plugin.proxy.backstop import Backstop
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.openings import are_watched
 from litellm_plugin.proxy.redirects import are_forbidden as redirects_are_forbidden
 from litellm_plugin.proxy.repeats import are_forbidden as repeats_are_forbidden
 from litellm_plugin.proxy.selfcheck import router_findings
@@ -91,6 +92,8 @@ class Presence:
             yield "an HTTP client follows redirects again: its send method was replaced"
         if not repeats_are_forbidden():
             yield "the OpenAI client repeats requests by itself again: its get_max_retries was replaced"
+        if not are_watched():
+            yield "LiteLLM's router makes its attempts unseen: its make_call was replaced"
 
     def _router_faults(self) -> Iterator[str]:
         router = proxy_server.llm_router

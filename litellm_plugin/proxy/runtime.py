@@ -22,6 +22,7 @@ from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
 from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
 from litellm_plugin.state import (
+    AffinityMemory,
     MemoryReplayStore,
     MemoryStore,
     RedisReplayStore,
@@ -79,6 +80,8 @@ class Runtime:
         expected_deployments: The ids of LiteLLM's model list.
         known_endpoints: The endpoint names of LiteLLM's model list; None until it was loaded.
         counters: How many requests ended how.
+        affinity: What answers left where.
+        failed: Closes an attempt with its exception, where no hook will; the outcomes put themselves here.
         passed: Closes an attempt by its answer's status, where no hook will; the outcomes put themselves here.
         abandon: Closes what is open of a request; the outcomes put themselves here.
         egress: Which places beside the endpoints may receive which classification.
@@ -90,6 +93,7 @@ class Runtime:
         self.log = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
         self.deployments = Deployments(router)
         self.store = MemoryStore(clock=self.clock.monotonic)
+        self.affinity = AffinityMemory(self.clock.monotonic)
         self.policy: PolicySnapshot | None = None
         self.no_context_calls = 0
         self.is_inert = False
@@ -97,6 +101,7 @@ class Runtime:
         self.known_endpoints: frozenset[str] | None = None
         self.counters = Counters()
         self.abandon: Callable[[Permitted], None] = _nothing
+        self.failed: Callable[[str, Exception], None] = _ignore
         self.passed: Callable[[Permitted, int | None], None] = _nothing
         self.egress = EgressTable()
         self.holding = Holding(self.egress, own=None)
@@ -357,6 +362,10 @@ class Runtime:
 
 def _nothing(_: Permitted, __: int | None = None) -> None:
     """Until the hooks are built no attempt can be made, so there is none to close."""
+
+
+def _ignore(_: str, __: Exception) -> None:
+    """Until the hooks are built no attempt can be made, so none can fail."""
 
 
 def _is_ending() -> bool:

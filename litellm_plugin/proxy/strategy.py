@@ -22,6 +22,7 @@ from litellm_plugin.proxy.calls import CallDenied, Grant, RouterCall, current_ca
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.fields import DESTINATION
+from litellm_plugin.proxy.openings import watch_openings
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.paths import PathKind, Route
 from litellm_plugin.proxy.redirects import forbid_redirects
@@ -226,6 +227,7 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
                 setattr(router, name, _refusing(name))
         forbid_redirects()
         forbid_repeats()
+        watch_openings()
         register()
 
     async def _call(self, *args: Any, **kwargs: Any) -> Any:
@@ -345,7 +347,7 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
         if call.grant is not None:
             call.grant.calls.pop(id(call), None)
         last = call.current
-        is_use = last is not None and last.status in {None, AttemptStatus.SUCCESS, AttemptStatus.CLIENT_ERROR}
+        is_use = last is not None and _is_use(last.status, call.verdict)
         self._runtime.close(call, answered=answered, used=is_use)
 
     def _ongoing(self) -> RouterCall | None:
@@ -409,6 +411,13 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
         raise CallDenied(_not_open(f"Router.{name}"))
 
     return refuse
+
+
+def _is_use(status: AttemptStatus | None, verdict: Verdict | None) -> bool:
+    """Whether a call used its permit up: an answer, a provider's word on the request, or what may have taken effect."""
+    if verdict is not None and verdict.reason is Reason.NOT_REPEATED:
+        return True
+    return status is None or status is AttemptStatus.SUCCESS or status.is_about_request
 
 
 def _keep() -> None:

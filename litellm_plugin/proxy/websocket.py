@@ -17,8 +17,8 @@ from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import ReplayStoreLost, check_body, recheck
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, uncleared
-from litellm_plugin.proxy.enforcement import unserved
 from litellm_plugin.proxy.frames import Frame, read_frame
+from litellm_plugin.proxy.planning import unserved
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
 
@@ -137,7 +137,7 @@ class Socket:
         elif message["type"] == "websocket.close":
             if self._never_answered(message.get("code", 1000)):
                 self._state.unreported = AttemptStatus.CONNECTION_ERROR
-                await self._deny(unserved(self._state))
+                await self._deny(unserved(self._state, self._runtime.clock.monotonic()))
                 return
             self._close_code = message.get("code", 1000)
             if not self._accepted:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.routing.attempts import AttemptStatus
-    from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
+    from litellm_plugin.routing.candidates import Affinity, Candidate, EndpointStatistics
     from litellm_plugin.routing.decision import Assessment, Decision, RuleMatch
     from litellm_plugin.routing.facts import CallType, FactValue, RequestFacts, RoutingScope
 
@@ -255,6 +255,7 @@ def _choice(decision: Decision | None) -> Record:
             "notes": [],
             "request": None,
             "seed": None,
+            "session_deployment": None,
             "candidates": [],
             "candidates_omitted": 0,
             "chosen": None,
@@ -266,7 +267,8 @@ def _choice(decision: Decision | None) -> Record:
         "notes": [_cut(note, MESSAGE_CHARS) for note in decision.notes[:NOTES]],
         "request": _request(decision.facts),
         "seed": decision.seed,
-        "candidates": [_candidate(assessment) for assessment in told],
+        "session_deployment": _text(decision.affinity.session_deployment),
+        "candidates": [_candidate(each, decision.affinity) for each in told],
         "candidates_omitted": len(decision.assessments) - len(told),
         "chosen": _chosen(decision.chosen),
         "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
@@ -334,7 +336,7 @@ def _request(facts: RequestFacts) -> Record:
     }
 
 
-def _candidate(assessment: Assessment) -> Record:
+def _candidate(assessment: Assessment, affinity: Affinity) -> Record:
     candidate = assessment.candidate
     return {
         "deployment_id": _cut(candidate.deployment_id),
@@ -353,6 +355,7 @@ def _candidate(assessment: Assessment) -> Record:
         "rank": assessment.rank,
         "terms": {_cut(name): _number(value) for name, value in assessment.terms.items()},
         "in_flight": assessment.in_flight,
+        "warm_tokens": affinity.warm_tokens.get(candidate.deployment_id, 0),
         "statistics": _statistics(assessment.statistics) if assessment.statistics else None,
     }
 

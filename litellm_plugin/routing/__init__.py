@@ -32,7 +32,9 @@ from litellm_plugin.routing.facts import (
 )
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.planner import RoutingPolicy, decide
+from litellm_plugin.routing.retries import Chain, Halt, PastAttempt, Retry, RetryPolicy, following
 from litellm_plugin.routing.rules import Rule, RuleSet
+from litellm_plugin.routing.stickiness import Stickiness
 from litellm_plugin.routing.strategies import (
     BALANCED_TERMS,
     AssignedBy,
@@ -67,6 +69,7 @@ __all__ = [
     "CallType",
     "Candidate",
     "Capability",
+    "Chain",
     "Composed",
     "Condition",
     "Cost",
@@ -76,16 +79,20 @@ __all__ = [
     "Exclusion",
     "FactValue",
     "Fallback",
+    "Halt",
     "Latency",
     "LatencyClass",
     "Measurement",
     "Moment",
+    "PastAttempt",
     "Prices",
     "Quality",
     "Ranked",
     "Ranking",
     "RankingContext",
     "RequestFacts",
+    "Retry",
+    "RetryPolicy",
     "RoutingPolicy",
     "RoutingScope",
     "Rule",
@@ -93,6 +100,7 @@ __all__ = [
     "RuleSet",
     "Static",
     "StatisticsSnapshot",
+    "Stickiness",
     "Strategy",
     "Table",
     "Weighted",
@@ -105,6 +113,7 @@ __all__ = [
     "embedding_facts",
     "estimate_tokens",
     "expected_cost_usd",
+    "following",
     "messages_facts",
     "named_endpoints",
     "request_facts",

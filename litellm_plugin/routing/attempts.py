@@ -16,13 +16,41 @@ class AttemptStatus(enum.StrEnum):
     CONNECTION_ERROR = "connection_error"
     PROVIDER_AUTH = "provider_auth"
     MISCONFIGURED = "misconfigured"
+    CONTEXT_WINDOW = "context_window"
+    CONTENT_FILTER = "content_filter"
     CLIENT_ERROR = "client_error"
     ABANDONED = "abandoned"
 
     @property
     def is_retryable(self) -> bool:
-        """Whether another endpoint may do better with the same request."""
-        return self not in {AttemptStatus.SUCCESS, AttemptStatus.CLIENT_ERROR, AttemptStatus.ABANDONED}
+        """Whether it is a failure of the endpoint, so that another one may do better with the same request."""
+        return self not in _NO_FAILURE
+
+    @property
+    def is_about_request(self) -> bool:
+        """Whether the provider refused what the request says; its answer stands, whatever was tried elsewhere."""
+        return self in _ABOUT_REQUEST
+
+    @property
+    def may_have_acted(self) -> bool:
+        """Whether the provider may have worked on the request, as far as the class alone can tell."""
+        return self in _MAY_HAVE_ACTED
+
+
+_ABOUT_REQUEST = frozenset(
+    {AttemptStatus.CLIENT_ERROR, AttemptStatus.CONTEXT_WINDOW, AttemptStatus.CONTENT_FILTER}
+)
+_NO_FAILURE = _ABOUT_REQUEST | {AttemptStatus.SUCCESS, AttemptStatus.ABANDONED}
+# A provider that refuses a request (4xx, 429) has not begun it.
+_MAY_HAVE_ACTED = frozenset(
+    {
+        AttemptStatus.SUCCESS,
+        AttemptStatus.SERVER_ERROR,
+        AttemptStatus.TIMEOUT,
+        AttemptStatus.CONNECTION_ERROR,
+        AttemptStatus.ABANDONED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from litellm_plugin.routing.candidates import NO_AFFINITY, Affinity
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -103,6 +105,7 @@ class Decision:
         verdict: Why the request ends here; None when there is a plan.
         seed: What ties were broken with.
         notes: What a reader must know of the order, such as that no candidate met the latency budget.
+        affinity: What earlier requests of the same tenant and classification left where.
     """
 
     facts: RequestFacts
@@ -113,6 +116,7 @@ class Decision:
     verdict: Verdict | None
     seed: int
     notes: tuple[str, ...] = ()
+    affinity: Affinity = NO_AFFINITY
 
     @property
     def chosen(self) -> Candidate | None:

@@ -12,6 +12,8 @@ from litellm_plugin.routing.cost import expected_output_tokens
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.latency_classes import LatencyClass
+from litellm_plugin.routing.retries import RetryPolicy
+from litellm_plugin.routing.stickiness import Stickiness, stick
 from litellm_plugin.routing.strategies import RankingContext, spread
 from litellm_plugin.routing.strategies.ranking import listed
 from litellm_plugin.routing.verdicts import verdict_without_plan
@@ -37,6 +39,8 @@ class RoutingPolicy:
         latency_classes: What each latency class allows; one that is not listed allows everything.
         context_margin: By which share the estimate of input tokens is raised against a context window; 0 or more.
         follows_preferences: Whether a permit's `preferences` reorder what the strategy ranked.
+        retries: When a failed attempt is followed by another one.
+        stickiness: When a conversation stays where it was answered.
 
     Raises:
         ConfigurationError: `attempts` is below 1, or the margin is negative or no number.
@@ -47,6 +51,8 @@ class RoutingPolicy:
     latency_classes: Mapping[str, LatencyClass] = field(default_factory=dict, hash=False)
     context_margin: float = 0.0
     follows_preferences: bool = True
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    stickiness: Stickiness = field(default_factory=Stickiness)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -100,6 +106,7 @@ def decide(
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
     preferences = scope.preferences if policy.follows_preferences else ()
     order, preferred = _preferred(_order(ranking, assessments, context), preferences)
+    order, kept = stick(policy.stickiness, order, ranking, context)
     order = order[: policy.attempts]
     plan = tuple(ranked.assessment.candidate for ranked in order)
     return Decision(
@@ -110,7 +117,8 @@ def decide(
         plan=plan,
         verdict=None if plan else _verdict(rule, assessments, context, tried),
         seed=seed,
-        notes=(*ranking.notes, *preferred),
+        notes=(*ranking.notes, *preferred, *kept),
+        affinity=context.affinity,
     )
 
 

@@ -11,7 +11,12 @@ from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
 from litellm_plugin.settings.rule_block import RuleBlock, StrategyBlock
-from litellm_plugin.settings.service_block import EligibilityBlock, LatencyClassBlock, ResilienceBlock
+from litellm_plugin.settings.service_block import (
+    EligibilityBlock,
+    LatencyClassBlock,
+    ResilienceBlock,
+    StickinessBlock,
+)
 
 # LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
 EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
@@ -86,6 +91,8 @@ class PolicyBlock(StrictModel):
     """How strictly endpoints are held against a request."""
     resilience: ResilienceBlock = ResilienceBlock()
     """How often, how long and after which errors a request is tried again."""
+    stickiness: StickinessBlock = StickinessBlock()
+    """What keeps requests where earlier ones were answered; see [stickiness](routing.md#stickiness)."""
     decision_log: DecisionLogBlock = DecisionLogBlock()
     """Where decision records go, see [decision-log.md](decision-log.md)."""
     paths: list[PathBlock] = Field(default=[], max_length=256)

@@ -187,6 +187,8 @@ def _routing(block: PolicyBlock) -> RoutingPolicy:
     return RoutingPolicy(
         rules=rule_set(block),
         attempts=block.resilience.attempts,
+        retries=block.resilience.policy(),
+        stickiness=block.stickiness.policy(),
         latency_classes={
             name: LatencyClass(entry.minimum_budget_ms, entry.default_budget_ms)
             for name, entry in block.latency_classes.items()

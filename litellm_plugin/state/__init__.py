@@ -1,5 +1,6 @@
-"""State: what is measured of deployments in a rolling window, which permits were used, and what was revoked."""
+"""State: what is measured in a rolling window, which permits were used or revoked, and what answers left where."""
 
+from litellm_plugin.state.affinity import AffinityMemory, AffinityScope
 from litellm_plugin.state.connection import connect
 from litellm_plugin.state.histogram import LatencyHistogram
 from litellm_plugin.state.memory import MemoryStore
@@ -8,6 +9,8 @@ from litellm_plugin.state.revocations import RevokedKind, StoredRevocations
 from litellm_plugin.state.store import Store
 
 __all__ = [
+    "AffinityMemory",
+    "AffinityScope",
     "LatencyHistogram",
     "MemoryReplayStore",
     "MemoryStore",

@@ -559,10 +559,12 @@ class TestAnswers:
         inner.answer = answer
         assert (await admit()).body == b"from LiteLLM"
 
-    async def test_what_the_provider_asked_for_is_passed_on(self, admit, inner, worker):
+    async def test_the_shortest_wait_that_a_provider_asked_for_is_passed_on(self, admit, inner, worker):
         async def answer(scope, receive, send):
-            current_state().verdict = Verdict(Reason.UNAVAILABLE, "x")
-            current_state().retry_after_s = 7.0
+            state = current_state()
+            for name, retry_after_s in (("eu", 9.0), ("us", 7.0), ("other", None)):
+                worker.attempt(state, name).retry_after_s = retry_after_s
+            state.verdict = Verdict(Reason.UNAVAILABLE, "x")
             await Response(status_code=500)(scope, receive, send)
 
         inner.answer = answer

@@ -81,7 +81,7 @@ def test_other_paths_get_none(template):
 @pytest.mark.parametrize("reason", Reason)
 def test_official_clients_are_told_whether_to_try_again(reason):
     lines = headers_of(reason)
-    retry = {b"retry-after": b"1"} if reason.status == 503 else {b"x-should-retry": b"false"}
+    retry = {b"retry-after": b"1"} if reason.is_temporary else {b"x-should-retry": b"false"}
     challenge = {b"www-authenticate": b'Permit error="invalid_permit"'} if reason.status == 401 else {}
     assert lines == {b"content-type": b"application/json", **retry, **challenge}
 

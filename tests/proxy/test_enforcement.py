@@ -9,7 +9,8 @@ import pytest
 
 from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.context import RoutedGroup
-from litellm_plugin.proxy.enforcement import Enforcement, _holds_pin, unserved
+from litellm_plugin.proxy.enforcement import Enforcement, _holds_pin
+from litellm_plugin.proxy.planning import unserved
 from litellm_plugin.proxy.stored import StoredId
 from litellm_plugin.routing.facts import CallType
 
@@ -60,9 +61,9 @@ def test_after_the_first_byte_no_other_endpoint_is_chosen(enforcement, state):
 
 
 def test_an_untried_plan_is_unavailable_and_a_tried_one_exhausted(worker, state):
-    assert unserved(state).reason is Reason.UNAVAILABLE
+    assert unserved(state, worker.clock.monotonic()).reason is Reason.UNAVAILABLE
     worker.attempt(state, "eu")
-    assert unserved(state).reason is Reason.CHAIN_EXHAUSTED
+    assert unserved(state, worker.clock.monotonic()).reason is Reason.CHAIN_EXHAUSTED
 
 
 class TestContentUrls:

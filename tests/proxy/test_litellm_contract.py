@@ -45,7 +45,16 @@ from litellm_plugin.proxy.slots import metadata_slot
 PINNED = {
     "fastapi": {"HTTPException"},
     "fastapi.routing": {"iter_route_contexts"},
-    "litellm": {"APIConnectionError", "Timeout", "callbacks", "model_cost", "openai_compatible_providers"},
+    "litellm": {
+        "APIConnectionError",
+        "ContentPolicyViolationError",
+        "ContextWindowExceededError",
+        "ServiceUnavailableError",
+        "Timeout",
+        "callbacks",
+        "model_cost",
+        "openai_compatible_providers",
+    },
     "litellm.constants": {"DEFAULT_HEALTH_CHECK_PROMPT"},
     "litellm.integrations.SlackAlerting.slack_alerting": {"SlackAlerting"},
     "litellm.integrations.custom_guardrail": {"CustomGuardrail"},

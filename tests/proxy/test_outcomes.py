@@ -58,7 +58,10 @@ def attempts(worker):
         pytest.param(ProviderError(403), AttemptStatus.PROVIDER_AUTH, id="403"),
         pytest.param(litellm.BadRequestError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="400"),
         pytest.param(
-            litellm.ContextWindowExceededError("x", "m", "openai"), AttemptStatus.CLIENT_ERROR, id="window"
+            litellm.ContextWindowExceededError("x", "m", "openai"), AttemptStatus.CONTEXT_WINDOW, id="window"
+        ),
+        pytest.param(
+            litellm.ContentPolicyViolationError("x", "m", "openai"), AttemptStatus.CONTENT_FILTER, id="filter"
         ),
         pytest.param(litellm.NotFoundError("x", "m", "openai"), AttemptStatus.MISCONFIGURED, id="404"),
         pytest.param(ProviderError(599), AttemptStatus.SERVER_ERROR, id="599"),

@@ -1,0 +1,267 @@
+"""Planning: a request's decisions, and which attempt follows the ones that it has behind it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
+from litellm_plugin.permit import check_model
+from litellm_plugin.proxy.context import RoutedGroup
+from litellm_plugin.proxy.denial import verdict_of
+from litellm_plugin.routing import (
+    CallType,
+    Candidate,
+    Chain,
+    Halt,
+    PastAttempt,
+    decide,
+    following,
+    request_facts,
+)
+from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.state import AffinityScope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from litellm_plugin.proxy.context import Attempt, Permitted
+    from litellm_plugin.proxy.runtime import Runtime
+    from litellm_plugin.routing import Affinity, Decision, RequestFacts
+
+
+class Planner:
+    """Decides for requests, and records each decision before anything is sent.
+
+    Args:
+        runtime: What this worker knows.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def attempts(self, state: Permitted, group: str) -> int:
+        """Plans for a group that LiteLLM's router knows by this name, and gives the plan's length."""
+        if state.call_type is CallType.STORED_RESPONSE and state.stored is not None:
+            candidates = self._runtime.deployments.single(state.stored.deployment_id)
+        else:
+            candidates = self._runtime.deployments.of_group(group, state.team)
+        if not candidates:
+            return state.policy.routing.attempts
+        return len(self.plan(state, group, candidates).decision.plan)
+
+    def plan(self, state: Permitted, group: str, candidates: Iterable[Candidate]) -> RoutedGroup:
+        """Decides for a group and records it, before anything is sent.
+
+        Raises:
+            RequestDenied: There is no plan.
+        """
+        decision = self._decide(state, group, candidates)
+        if decision.verdict is not None and any(each.decision.plan for each in state.groups.values()):
+            # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
+            verdict = unserved(state, self._runtime.clock.monotonic())
+            decision = replace(decision, verdict=verdict)
+        return self._record(state, group, decision)
+
+    def enlarge(self, state: Permitted, routed: RoutedGroup) -> None:
+        """Plans once more for a request that is longer than the window that it was just refused by.
+
+        The plan may have been cut before the candidates with larger windows. Nothing changes where there is none.
+        """
+        last = state.current
+        window = last.candidate.max_input_tokens if last is not None else None
+        if last is None or last.status is not AttemptStatus.CONTEXT_WINDOW or window is None:
+            return
+        left = [each.candidate for each in routed.decision.assessments if each.rank is None]
+        if not any(each.max_input_tokens and each.max_input_tokens > window for each in left):
+            return
+        facts = facts_of(state)
+        state.facts = replace(
+            facts,
+            input_tokens=max(facts.input_tokens, window + 1),
+            largest_input_tokens=max(facts.window_tokens, window + 1),
+        )
+        group = routed.decision.facts.model_group
+        decision = self._decide(state, group, [each.candidate for each in routed.decision.assessments])
+        if decision.verdict is None:
+            self._record(state, group, decision)
+
+    def _decide(self, state: Permitted, group: str, candidates: Iterable[Candidate]) -> Decision:
+        holds(lambda: check_model(state.permit, group))
+        started_s = self._runtime.clock.monotonic()
+        statistics = self._runtime.store.snapshot()
+        routing = state.policy.routing
+        facts = replace(facts_of(state), model_group=group)
+        decision = decide(
+            replace(routing, attempts=1) if state.endpoint is not None else routing,
+            facts,
+            state.scope,
+            [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned],
+            statistics=statistics,
+            seed=_seed(state.permit.request_id),
+            tried=state.tried,
+            affinity=self._affinity(state, facts),
+        )
+        now_s = self._runtime.clock.monotonic()
+        state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
+        state.timings_ms["decide"] = (now_s - started_s) * 1000
+        return decision
+
+    def _record(self, state: Permitted, group: str, decision: Decision) -> RoutedGroup:
+        routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
+        state.groups[group] = routed
+        if decision.verdict is not None:
+            raise RequestDenied(decision.verdict)
+        return routed
+
+    def admitted(self, state: Permitted, wanted_id: str) -> tuple[RoutedGroup, Candidate]:
+        """The decision whose plan holds this deployment; one is made for a call that met no selection."""
+        for routed in reversed(state.groups.values()):
+            for candidate in routed.decision.plan:
+                if candidate.deployment_id == wanted_id:
+                    return routed, candidate
+        routed = self.plan(state, wanted_id, self._runtime.deployments.single(wanted_id))
+        return routed, routed.decision.plan[0]
+
+    def following(self, state: Permitted, routed: RoutedGroup) -> Candidate | Halt:
+        """The candidate of a group's plan that the next attempt takes, or why there is none."""
+        return _following(state, routed.decision, self._runtime.clock.monotonic())
+
+    def _affinity(self, state: Permitted, facts: RequestFacts) -> Affinity:
+        stickiness = state.policy.routing.stickiness
+        return self._runtime.affinity.read(
+            affinity_scope(state),
+            model_group=facts.model_group,
+            session=facts.session if stickiness.keeps_sessions else None,
+            prefix=facts.prefix if stickiness.prefers_warm_caches else None,
+        )
+
+
+def affinity_scope(state: Permitted) -> AffinityScope:
+    """Within what the answers of a request are remembered."""
+    return AffinityScope(state.scope.tenant, state.scope.data_classification)
+
+
+def next_step(state: Permitted, now_s: float) -> Candidate | Halt:
+    """What one of the request's plans would try next, or why nothing is tried any more."""
+    steps = [_following(state, each.decision, now_s) for each in state.groups.values()]
+    found = next((step for step in steps if isinstance(step, Candidate)), None)
+    return found or next((step for step in steps if step is not Halt.EXHAUSTED), Halt.EXHAUSTED)
+
+
+def unserved(state: Permitted, now_s: float) -> Verdict:
+    """The verdict for a request whose authorized endpoints were tried and did not serve it.
+
+    Args:
+        state: The request.
+        now_s: Monotonic seconds.
+    """
+    request_id = state.permit.request_id
+    step = next_step(state, now_s)
+    if step is Halt.WRITES:
+        return Verdict(
+            Reason.NOT_REPEATED,
+            f"Request {request_id} failed where a provider may have acted on it. It has tools that write and no "
+            "idempotency key, so it was not tried elsewhere; look whether it took effect before sending it again.",
+        )
+    has_untried = state.attempts_left > 0 and any(
+        untried(routed.decision, state) for routed in state.groups.values()
+    )
+    if isinstance(step, Candidate) or has_untried:
+        return Verdict(
+            Reason.UNAVAILABLE,
+            f"The authorized endpoints did not serve request {request_id}, and not all could be tried"
+            f"{_why(step, state)}. Try again shortly.",
+        )
+    names = ", ".join(dict.fromkeys(attempt.candidate.endpoint for attempt in state.attempts))
+    return Verdict(
+        Reason.CHAIN_EXHAUSTED,
+        f"Every authorized endpoint that could serve request {request_id} was used up "
+        f"(tried: {names or 'none'}). No endpoint outside the authorized set was tried.",
+    )
+
+
+def untried(decision: Decision, state: Permitted) -> list[Candidate]:
+    """What of a decision's plan was not called yet."""
+    tried = state.tried
+    return [candidate for candidate in decision.plan if candidate.deployment_id not in tried]
+
+
+def facts_of(state: Permitted) -> RequestFacts:
+    """The request's facts; those of an empty body before they were read."""
+    return state.facts or request_facts(state.call_type, "", {})
+
+
+def holds(check: Callable[[], None]) -> None:
+    """Runs a check of the permit and turns its rejection into this request's end."""
+    try:
+        check()
+    except PermitRejected as rejected:
+        raise RequestDenied(verdict_of(rejected)) from rejected
+
+
+def _following(state: Permitted, decision: Decision, now_s: float) -> Candidate | Halt:
+    return following(
+        state.policy.routing.retries,
+        chain_of(state, now_s),
+        decision.plan,
+        model_group=decision.facts.model_group,
+        costs_usd=_costs_usd(decision),
+    )
+
+
+def chain_of(state: Permitted, now_s: float) -> Chain:
+    """The request with the attempts behind it, as the retry rules read it."""
+    facts = facts_of(state)
+    return Chain(
+        past=tuple(_past(each) for each in state.spent),
+        limit=state.policy.routing.attempts,
+        # A session lasts as long as its user talks.
+        elapsed_ms=0.0 if state.is_socket else (now_s - state.received_s) * 1000,
+        writes=facts.writes,
+        has_idempotency_key=facts.is_idempotent or state.permit.idempotency_key is not None,
+        max_cost_usd=state.scope.max_cost_usd,
+    )
+
+
+def _past(attempt: Attempt) -> PastAttempt:
+    return PastAttempt(
+        candidate=attempt.candidate,
+        model_group=attempt.model_group,
+        status=attempt.status,
+        expected_cost_usd=attempt.expected_cost_usd,
+        may_have_acted=attempt.may_have_acted,
+        asked_to_wait=attempt.retry_after_s is not None,
+    )
+
+
+def _costs_usd(decision: Decision) -> dict[str, float | None]:
+    return {
+        each.candidate.deployment_id: each.expected_cost_usd
+        for each in decision.assessments
+        if each.rank is not None
+    }
+
+
+def expected_cost_usd(decision: Decision, candidate: Candidate) -> float | None:
+    """What a candidate of the plan was expected to cost; None when unknown."""
+    return _costs_usd(decision).get(candidate.deployment_id)
+
+
+def _why(step: Candidate | Halt, state: Permitted) -> str:
+    last = state.current.status if state.current else None
+    match step:
+        case Halt.DEADLINE:
+            return f": its time of {state.policy.routing.retries.deadline_ms} ms is up"
+        case Halt.COST:
+            return ": another attempt could cost more than the request may"
+        case Halt.ERROR_CLASS:
+            return f": after {last or 'a failure'} the policy tries no other"
+        case _:
+            return ""
+
+
+def _seed(request_id: str) -> int:
+    """A seed that repeats with the request, so that a decision can be made again from its record."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:4])
