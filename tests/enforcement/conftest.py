@@ -39,14 +39,20 @@ def battery(request):
     return request.config.stash[BATTERY]
 
 
-@pytest.fixture
-def evil():
-    """A provider that no configuration names."""
+@pytest.fixture(scope="session")
+def shared_evil():
     provider = RecordingProvider("evil")
     servers = ServerThread()
     provider.url = servers.add(provider)
     with servers:
         yield provider
+
+
+@pytest.fixture
+def evil(shared_evil):
+    """A provider that no configuration names."""
+    shared_evil.clear()
+    return shared_evil
 
 
 @pytest.fixture(scope="session")
