@@ -405,42 +405,45 @@ class Sent:
             time.sleep(0.1)
 
 
+def send_for(fleet, name):
+    """Sends a marked request for one of the places and gives its marker."""
+    egress = EGRESSES[name]
+    for broken in egress.breaks:
+        fleet.providers[broken].always(Fault.status(500))
+    mark, body = fleet.body(egress.call, model=GROUP, **egress.says)
+    fleet.ledger.allow(mark, egress.endpoints)
+    raw = json.dumps(body).encode()
+    token = fleet.issuer.mint(egress.endpoints, body=raw)
+    fleet.post(PATHS[egress.call], raw, {"x-llm-permit": token, **key_header(name)})
+    for broken in egress.breaks:
+        fleet.providers[broken].always(None)
+    return mark
+
+
+@pytest.fixture(scope="module")
+def sent(shared_keyed):
+    """A request for each place: their loggers' queues empty side by side."""
+    shared_keyed.clear()
+    sent = Sent({name: send_for(shared_keyed, name) for name in EGRESSES})
+    assert shared_keyed.out_of_set(shared_keyed.evil) == []
+    return sent
+
+
+@pytest.fixture(scope="module")
+def sent_without_the_plugin(shared_keyed_inert):
+    shared_keyed_inert.clear()
+    return Sent({name: send_for(shared_keyed_inert, name) for name in EGRESSES})
+
+
 class TestEgress:
     """Places beside the providers: a key's own logging destination, and what a body names by itself."""
 
-    def send(self, fleet, name):
-        """Sends a marked request and gives its marker."""
-        egress = EGRESSES[name]
-        for broken in egress.breaks:
-            fleet.providers[broken].always(Fault.status(500))
-        mark, body = fleet.body(egress.call, model=GROUP, **egress.says)
-        fleet.ledger.allow(mark, egress.endpoints)
-        raw = json.dumps(body).encode()
-        token = fleet.issuer.mint(egress.endpoints, body=raw)
-        fleet.post(PATHS[egress.call], raw, {"x-llm-permit": token, **key_header(name)})
-        for broken in egress.breaks:
-            fleet.providers[broken].always(None)
-        return mark
-
-    @pytest.fixture(scope="class")
-    def sent(self, shared_keyed):
-        """A request for each place: their loggers' queues empty side by side."""
-        shared_keyed.clear()
-        sent = Sent({name: self.send(shared_keyed, name) for name in EGRESSES})
-        assert shared_keyed.out_of_set(shared_keyed.evil) == []
-        return sent
-
-    @pytest.fixture(scope="class")
-    def sent_without_the_plugin(self, shared_keyed_inert):
-        shared_keyed_inert.clear()
-        return Sent({name: self.send(shared_keyed_inert, name) for name in EGRESSES})
-
     @pytest.mark.parametrize("name", EGRESSES)
-    def test_only_the_permits_endpoints_get_the_prompt(self, keyed, sent, name):
+    def test_only_the_permits_endpoints_get_the_prompt(self, sent, keyed, name):
         assert not sent.arrived(keyed.sink, name, within_s=3)
 
     @pytest.mark.parametrize("name", EGRESSES)
-    def test_without_the_plugin_the_prompt_leaves(self, keyed_inert, sent_without_the_plugin, name):
+    def test_without_the_plugin_the_prompt_leaves(self, sent_without_the_plugin, keyed_inert, name):
         is_open = EGRESSES[name].is_open_without_us
         within_s = 10 if is_open else 3
         assert sent_without_the_plugin.arrived(keyed_inert.sink, name, within_s=within_s) == is_open
@@ -454,34 +457,35 @@ ENDS = {
 }
 
 
+def send_to_end(fleet, key, end="served"):
+    """Sends a marked request with one of the keys and gives its marker."""
+    endpoints, extra = ENDS[end]
+    mark, body = fleet.body("chat", model=GROUP, **extra)
+    fleet.ledger.allow(mark, endpoints)
+    raw = json.dumps(body).encode()
+    token = fleet.issuer.mint(endpoints, body=raw)
+    fleet.post(PATHS["chat"], raw, {"x-llm-permit": token, **key_header(key)})
+    return mark
+
+
+@pytest.fixture(scope="module")
+def redirected(shared_cleared):
+    """A request for each row; what arrives stays recorded until the last test looked."""
+    rows = itertools.product(REDIRECTS, ENDS)
+    return Sent({(key, end): send_to_end(shared_cleared, key, end) for key, end in rows})
+
+
 class TestRedirectedLogging:
     """`egress` clears a callback where the operator's environment sends it, and nowhere else."""
 
-    def send(self, fleet, key, end="served"):
-        """Sends a marked request and gives its marker."""
-        endpoints, extra = ENDS[end]
-        mark, body = fleet.body("chat", model=GROUP, **extra)
-        fleet.ledger.allow(mark, endpoints)
-        raw = json.dumps(body).encode()
-        token = fleet.issuer.mint(endpoints, body=raw)
-        fleet.post(PATHS["chat"], raw, {"x-llm-permit": token, **key_header(key)})
-        return mark
-
     def told(self, fleet, provider, key):
         """Sends a marked request and says whether the marker arrived at this place."""
-        return Sent({key: self.send(fleet, key)}).arrived(provider, key, within_s=3)
-
-    @pytest.fixture(scope="class")
-    def sent(self, shared_cleared):
-        """A request for each row; what arrives is kept until the last test looked."""
-        shared_cleared.clear()
-        rows = itertools.product(REDIRECTS, ENDS)
-        return Sent({(key, end): self.send(shared_cleared, key, end) for key, end in rows})
+        return Sent({key: send_to_end(fleet, key)}).arrived(provider, key, within_s=3)
 
     @pytest.mark.parametrize("key", REDIRECTS)
     @pytest.mark.parametrize("end", ENDS)
-    def test_the_keys_host_gets_nothing(self, shared_cleared, sent, key, end):
-        assert not sent.arrived(shared_cleared.evil, (key, end), within_s=3)
+    def test_the_keys_host_gets_nothing(self, shared_cleared, redirected, key, end):
+        assert not redirected.arrived(shared_cleared.evil, (key, end), within_s=3)
 
     def test_the_operators_host_is_told_as_it_is_without_a_key(self, shared_cleared):
         assert self.told(shared_cleared, shared_cleared.sink, "redirected-key")
