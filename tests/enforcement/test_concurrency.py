@@ -253,6 +253,7 @@ def test_every_answer_is_an_answer_or_an_outage_inside_the_set(aftermath):
 def test_a_streamed_text_completion_that_hangs_is_503(aftermath):
     """LiteLLM opens it after its retry loop is over, and tells its timeout by an answer of its own, 408."""
     fleet = aftermath.fleet
+    fleet.providers["us-b"].always(None)  # what is left of the crowd's plan would go first
     fleet.providers["us-b"].always(Fault.hang(GIVE_UP_S + 2))
     try:
         answer = fleet.send("completions", ["us-b"], stream=True)
