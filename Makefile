@@ -11,13 +11,22 @@ VERSIONS ?= $(LITELLM_VERSIONS)
 # What LiteLLM itself must keep: its names, its routes, and what the enforcement suite tries on it.
 CONTRACT := tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py tests/proxy/test_route_inventory.py
 ENFORCEMENT := tests/enforcement $(CONTRACT)
+# The enforcement suite is run in two halves of about the same length; the second is whatever is not in the first.
+HALVES := first second
+FIRST := $(patsubst %,tests/enforcement/test_%.py, \
+	concurrency egress foreign_places hostile_callbacks keys_and_teams opened_paths)
+first = $(FIRST)
+second = $(ENFORCEMENT) $(addprefix --ignore=,$(FIRST))
+# So many halves run side by side; each writes its output and its rows of the side doors' table into RUNS.
+JOBS ?= 2
+RUNS := .runs
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 # $(call venv,VERSION) is the environment's folder, $(call stamp,VERSION) what says that it is installed.
 venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
 stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement test-contract inventory lint check bench demo run lock clean
+.PHONY: setup test test-all test-enforcement test-contract run-others inventory lint check bench demo run lock clean
 
 setup: $(STAMP)
 
@@ -42,17 +51,41 @@ $(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-# VERSIONS="1.101.6 1.109.1" runs a part; a version without a lock is an error.
-test-enforcement: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
+# VERSIONS="1.101.6 1.109.1" runs a part; a version without a lock is an error. `test-all` runs the rest too.
+test-all: ALSO := run-others
+test-all test-enforcement: $(STAMP) $(foreach version,$(VERSIONS),$(call stamp,$(version)))
+	@mkdir -p $(RUNS) && rm -f $(RUNS)/*.json $(RUNS)/failed
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going --output-sync=target \
+		$(foreach version,$(VERSIONS),$(HALVES:%=run-$(version)-%)) $(ALSO) || touch $(RUNS)/failed
+	@for version in $(VERSIONS); do \
+		echo "Side doors on LiteLLM $$version"; \
+		$(BIN)/python tests/enforcement/battery.py $(HALVES:%=$(RUNS)/$$version-%.json) || touch $(RUNS)/failed; \
+	done; \
+	test ! -e $(RUNS)/failed
+
+# $(call logged,NAME,COMMAND) keeps the output in a file, and prints it whole where the command fails.
+define logged
+@began=$$(date +%s); ended=passed; \
+$(2) -o cache_dir=$(RUNS)/$(1).cache >$(RUNS)/$(1).txt 2>&1 || { ended=FAILED; cat $(RUNS)/$(1).txt; }; \
+echo "$(1) $$ended after $$(($$(date +%s) - began)) s: $$(tail -n 1 $(RUNS)/$(1).txt)"; \
+test $$ended = passed
+endef
+
+# run-VERSION-HALF
+run-%:
+	$(call logged,$*,$(call venv,$(word 1,$(subst -, ,$*)))/bin/python -m pytest \
+		$($(word 2,$(subst -, ,$*))) --battery=$(RUNS)/$*.json)
+
+run-others:
+	$(call logged,others,$(BIN)/python -m pytest tests $(addprefix --ignore=,$(ENFORCEMENT)))
+
+# What the plugin takes of LiteLLM alone, in seconds.
+test-contract: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
 	@for version in $(VERSIONS); do \
 		python=$(BIN)/python; test $$version = $(LOCKED) || python=.venv-$$version/bin/python; \
-		echo "Enforcement on LiteLLM $$version"; \
-		$$python -m pytest $(ENFORCEMENT) || exit 1; \
+		echo "Contract with LiteLLM $$version"; \
+		$$python -m pytest $(CONTRACT) || exit 1; \
 	done
-
-# The same for what the plugin takes of LiteLLM alone, in seconds.
-test-contract:
-	$(MAKE) test-enforcement ENFORCEMENT="$(CONTRACT)"
 
 # Writes what tests/proxy/test_route_inventory.py compares with: read the difference before it is committed.
 inventory: $(foreach version,$(VERSIONS),$(call stamp,$(version)))
@@ -91,4 +124,4 @@ lock: $(BIN)/uv
 	echo 'uv' | $(COMPILE) --no-header --output-file requirements/uv.txt -
 
 clean:
-	rm -rf $(VENV) .venv-* build dist *.egg-info
+	rm -rf $(VENV) .venv-* $(RUNS) build dist *.egg-info

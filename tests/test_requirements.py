@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -13,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
 VERSIONS = re.search(r"^LITELLM_VERSIONS := (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 LOCKED = re.search(r"^LOCKED := (.*)$", MAKEFILE, re.MULTILINE)[1]
+HALVES = ("first", "second")
 FILES = sorted((ROOT / "requirements").iterdir())
 
 
@@ -30,9 +33,45 @@ def test_a_tested_version_is_one_that_the_package_takes(version):
     assert "1.107.1" not in litellm.specifier
 
 
-def test_ci_runs_every_version_that_the_test_command_does_not():
-    (versions,) = re.findall(r'make test-contract VERSIONS="(.*)"', (ROOT / ".ci/run").read_text())
-    assert {*versions.split(), LOCKED} == set(VERSIONS)
+def planned(goal):
+    """The commands that a goal of the Makefile would run."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    commands = ["make", "--dry-run", "--no-print-directory", goal]
+    ended = subprocess.run(commands, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)  # noqa: S603 - make and a goal's name
+    return ended.stdout
+
+
+def test_ci_runs_the_enforcement_suite_on_every_version_and_the_rest_on_one():
+    steps = re.findall("^make .*", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert steps == ["make lint", "make test-all", "make demo"]
+    commands = planned("test-all")
+    runs = re.findall(r"(\S+)/bin/python -m pytest .*? -o cache_dir=.runs/(\S+)\.cache ", commands)
+    folders = {version: ".venv" if version == LOCKED else f".venv-{version}" for version in VERSIONS}
+    halves = {(folder, f"{version}-{half}") for version, folder in folders.items() for half in HALVES}
+    assert len(runs) == len(set(runs))
+    assert set(runs) == {*halves, (".venv", "others")}
+    for _, run in halves:
+        assert f"--battery=.runs/{run}.json" in commands
+
+
+def test_the_halves_and_the_rest_leave_no_test_out():
+    first, second, others = (
+        re.search(rf"-m pytest (.*?) (?:--battery=\S+{half}\S* )?-o cache_dir=\S*{half}", planned(goal))[
+            1
+        ].split()
+        for half, goal in (
+            ("first", f"run-{LOCKED}-first"),
+            ("second", f"run-{LOCKED}-second"),
+            ("others", "run-others"),
+        )
+    )
+    assert {path for path in first if not (ROOT / path).is_file()} == set()
+    assert [part.removeprefix("--ignore=") for part in second if part.startswith("--ignore=")] == first
+    enforcement = [part for part in second if not part.startswith("--ignore=")]
+    assert "tests/enforcement" in enforcement
+    assert others == ["tests", *(f"--ignore={part}" for part in enforcement)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

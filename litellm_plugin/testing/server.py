@@ -62,6 +62,7 @@ class _App:
         try:
             await self.server.serve(sockets=[self.listener])
         finally:
+            await self._abort_all()
             aclose = getattr(self.app, "aclose", None)
             if aclose is not None:
                 await aclose()
@@ -98,6 +99,13 @@ class _App:
             yield
         finally:
             self.calls.discard(call)
+
+    async def _abort_all(self) -> None:
+        """Closes what uvicorn leaves open after its grace: a transport outlives its loop as an open socket."""
+        while self.server.server_state.connections:
+            for connection in list(self.server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     async def _drop(self, client: tuple[str, int] | None) -> None:
         for connection in list(self.server.server_state.connections):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import httpx
 
@@ -30,6 +33,16 @@ class Row:
     denials: Counter[str] = field(default_factory=Counter)
     red: list[str] = field(default_factory=list)
     is_shut_by_litellm: bool = False
+
+    def add(self, other: Row) -> None:
+        """Takes what another run saw of the same door."""
+        self.attempts += other.attempts
+        self.expected += other.expected
+        self.arrivals += other.arrivals
+        self.unauthorized += other.unauthorized
+        self.denials.update(other.denials)
+        self.red += other.red
+        self.is_shut_by_litellm = self.is_shut_by_litellm or other.is_shut_by_litellm
 
     def cells(self) -> tuple[str, ...]:
         denials = ", ".join(f"{reason} {count}" for reason, count in sorted(self.denials.items()))
@@ -79,6 +92,23 @@ class Battery:
             for line in lines
         ]
 
+    def write(self, path: Path) -> None:
+        """Writes the rows for `read`, which puts the parts of a run together."""
+        path.write_text(json.dumps({door: vars(row) for door, row in self.rows.items()}))
+
+    @classmethod
+    def read(cls, paths: Iterable[Path]) -> Battery:
+        """The rows of several runs, each of which saw a part of the doors.
+
+        Raises:
+            FileNotFoundError: A part is missing.
+        """
+        battery = cls()
+        for path in paths:
+            for door, row in json.loads(path.read_text()).items():
+                battery._row(door).add(Row(**{**row, "denials": Counter(row["denials"])}))
+        return battery
+
     def _faults(self) -> Iterator[str]:
         for door, row in sorted(self.rows.items()):
             if row.arrivals != row.expected:
@@ -106,3 +136,14 @@ class Battery:
 
 WHOLE = 20
 """So many requests are no part any more."""
+
+
+def main(paths: list[str]) -> int:
+    """Prints the table of several parts of a run; 1 where it proves nothing."""
+    battery = Battery.read(map(Path, paths))
+    print("\n".join((*battery.table(), *battery.faults())))  # noqa: T201 - a command prints
+    return int(bool(battery.faults() or not battery.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -17,11 +17,19 @@ from litellm_plugin.testing import RecordingProvider, ServerThread
 BATTERY = pytest.StashKey[Battery]()
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--battery", type=Path, help="write the side doors' rows to this file, for a whole table"
+    )
+
+
 def pytest_configure(config):
     config.stash[BATTERY] = Battery()
 
 
 def pytest_sessionfinish(session):
+    if path := session.config.getoption("--battery"):
+        session.config.stash[BATTERY].write(path)
     if session.config.stash[BATTERY].faults() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -39,14 +47,20 @@ def battery(request):
     return request.config.stash[BATTERY]
 
 
-@pytest.fixture
-def evil():
-    """A provider that no configuration names."""
+@pytest.fixture(scope="session")
+def shared_evil():
     provider = RecordingProvider("evil")
     servers = ServerThread()
     provider.url = servers.add(provider)
     with servers:
         yield provider
+
+
+@pytest.fixture
+def evil(shared_evil):
+    """A provider that no configuration names."""
+    shared_evil.clear()
+    return shared_evil
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet import POLICY, Fleet, deployment
+from layers_fleet import FORGET
 
 from litellm_plugin.testing import RecordingProvider
 
 # `sk-opens` and `sk-shuts` stand for an administrator who turns the proxy-wide opt-in on after the start,
 # where no self-check sees it: LiteLLM reads the setting anew at every request.
-AUTH_MODULE = """
-import json, pathlib
+AUTH_MODULE = f"""
+import json, os, pathlib
 from litellm.proxy import proxy_server
 from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
 
 KEYS = json.loads(pathlib.Path("keys.json").read_text())
-
+{FORGET}
 async def authenticate(request, api_key):
+    if os.environ.get("PERMIT_ROUTER_ENABLED") == "false":
+        forget_callers_deployments()
     if api_key in ("sk-opens", "sk-shuts"):
         proxy_server.general_settings["allow_client_side_credentials"] = api_key == "sk-opens"
     if api_key in KEYS:

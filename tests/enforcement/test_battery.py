@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import httpx
-from battery import WHOLE, Arrivals, Battery
+import pytest
+from battery import WHOLE, Arrivals, Battery, main
 
 SERVED = httpx.Response(200)
 REFUSED = httpx.Response(403, headers={"x-permit-reason": "not_authorized"})
@@ -45,3 +46,31 @@ def test_the_table_sums_and_names_what_is_red_and_what_is_shut():
     assert refused.endswith("shut by LiteLLM")
     assert "admission, selection" in refused
     assert total.split()[:5] == ["total", "2", "1", "1", "0"]
+
+
+def test_the_parts_of_a_run_make_one_table(tmp_path):
+    first = tried((SERVED, Arrivals(1, 0), 1), (REFUSED, Arrivals(0, 0), 0))
+    first.red("door-1", "selection")
+    second = tried((REFUSED, Arrivals(1, 1), 0))
+    second.shut_by_litellm("door-1")
+    paths = [tmp_path / "first.json", tmp_path / "second.json"]
+    for part, path in zip((first, second), paths, strict=True):
+        part.write(path)
+
+    whole = Battery.read(paths)
+
+    assert whole.table()[-1].split()[:5] == ["total", "3", "1", "2", "1"]
+    assert whole.rows["door-1"].denials == {"not_authorized": 1}
+    assert (whole.rows["door-1"].red, whole.rows["door-1"].is_shut_by_litellm) == (["selection"], True)
+    assert len(whole.faults()) == 2
+    assert main([str(path) for path in paths]) == 1
+
+
+def test_a_part_that_is_missing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        main([str(tmp_path / "none.json")])
+
+
+def test_no_row_at_all_is_a_fault(tmp_path):
+    Battery().write(tmp_path / "empty.json")
+    assert main([str(tmp_path / "empty.json")]) == 1

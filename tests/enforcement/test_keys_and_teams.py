@@ -8,6 +8,7 @@ Most rows ask for a model group with one endpoint, so that nothing but the row's
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -385,74 +386,112 @@ class TestCacheOfAKey:
         assert sum(keyed_inert.calls().values()) == 1
 
 
+class Sent:
+    """Marked requests by name, and when the last of them was answered."""
+
+    def __init__(self, marks):
+        self.marks = marks
+        self.answered_s = time.monotonic()
+
+    def arrived(self, provider, name, within_s):
+        """Whether a request's marker arrives at this place in so many seconds after the answers."""
+        mark = self.marks[name].encode()
+        while True:
+            is_over = time.monotonic() > self.answered_s + within_s
+            if any(mark in each.body for each in provider.requests):
+                return True
+            if is_over:
+                return False
+            time.sleep(0.1)
+
+
+def send_for(fleet, name):
+    """Sends a marked request for one of the places and gives its marker."""
+    egress = EGRESSES[name]
+    for broken in egress.breaks:
+        fleet.providers[broken].always(Fault.status(500))
+    mark, body = fleet.body(egress.call, model=GROUP, **egress.says)
+    fleet.ledger.allow(mark, egress.endpoints)
+    raw = json.dumps(body).encode()
+    token = fleet.issuer.mint(egress.endpoints, body=raw)
+    fleet.post(PATHS[egress.call], raw, {"x-llm-permit": token, **key_header(name)})
+    for broken in egress.breaks:
+        fleet.providers[broken].always(None)
+    return mark
+
+
+@pytest.fixture(scope="module")
+def sent(shared_keyed):
+    """A request for each place: their loggers' queues empty side by side."""
+    shared_keyed.clear()
+    sent = Sent({name: send_for(shared_keyed, name) for name in EGRESSES})
+    assert shared_keyed.out_of_set(shared_keyed.evil) == []
+    return sent
+
+
+@pytest.fixture(scope="module")
+def sent_without_the_plugin(shared_keyed_inert):
+    shared_keyed_inert.clear()
+    return Sent({name: send_for(shared_keyed_inert, name) for name in EGRESSES})
+
+
 class TestEgress:
     """Places beside the providers: a key's own logging destination, and what a body names by itself."""
 
-    def leaked(self, fleet, name, within_s):
-        egress = EGRESSES[name]
-        for broken in egress.breaks:
-            fleet.providers[broken].always(Fault.status(500))
-        mark, body = fleet.body(egress.call, model=GROUP, **egress.says)
-        fleet.ledger.allow(mark, egress.endpoints)
-        raw = json.dumps(body).encode()
-        token = fleet.issuer.mint(egress.endpoints, body=raw)
-        fleet.post(PATHS[egress.call], raw, {"x-llm-permit": token, **key_header(name)})
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            if any(mark.encode() in each.body for each in fleet.sink.requests):
-                return True
-            time.sleep(0.1)
-        return False
+    @pytest.mark.parametrize("name", EGRESSES)
+    def test_only_the_permits_endpoints_get_the_prompt(self, sent, keyed, name):
+        assert not sent.arrived(keyed.sink, name, within_s=3)
 
     @pytest.mark.parametrize("name", EGRESSES)
-    def test_only_the_permits_endpoints_get_the_prompt(self, keyed, name):
-        assert not self.leaked(keyed, name, within_s=3)
-
-    @pytest.mark.parametrize("name", EGRESSES)
-    def test_without_the_plugin_the_prompt_leaves(self, keyed_inert, name):
+    def test_without_the_plugin_the_prompt_leaves(self, sent_without_the_plugin, keyed_inert, name):
         is_open = EGRESSES[name].is_open_without_us
-        assert self.leaked(keyed_inert, name, within_s=10 if is_open else 3) == is_open
+        within_s = 10 if is_open else 3
+        assert sent_without_the_plugin.arrived(keyed_inert.sink, name, within_s=within_s) == is_open
+
+
+# How a request ends, by its endpoints and what else it says.
+ENDS = {
+    "served": ((INSIDE,), {}),
+    "refused": (("nowhere",), {}),
+    "misshapen": ((INSIDE,), {"response_format": "misshapen"}),
+}
+
+
+def send_to_end(fleet, key, end="served"):
+    """Sends a marked request with one of the keys and gives its marker."""
+    endpoints, extra = ENDS[end]
+    mark, body = fleet.body("chat", model=GROUP, **extra)
+    fleet.ledger.allow(mark, endpoints)
+    raw = json.dumps(body).encode()
+    token = fleet.issuer.mint(endpoints, body=raw)
+    fleet.post(PATHS["chat"], raw, {"x-llm-permit": token, **key_header(key)})
+    return mark
+
+
+@pytest.fixture(scope="module")
+def redirected(shared_cleared):
+    """A request for each row; what arrives stays recorded until the last test looked."""
+    rows = itertools.product(REDIRECTS, ENDS)
+    return Sent({(key, end): send_to_end(shared_cleared, key, end) for key, end in rows})
 
 
 class TestRedirectedLogging:
     """`egress` clears a callback where the operator's environment sends it, and nowhere else."""
 
-    @pytest.fixture
-    def cleared(self, shared_cleared):
-        shared_cleared.clear()
-        return shared_cleared
-
-    def told(self, fleet, provider, key, endpoints=(INSIDE,), **extra):
+    def told(self, fleet, provider, key):
         """Sends a marked request and says whether the marker arrived at this place."""
-        mark, body = fleet.body("chat", model=GROUP, **extra)
-        fleet.ledger.allow(mark, endpoints)
-        raw = json.dumps(body).encode()
-        token = fleet.issuer.mint(endpoints, body=raw)
-        fleet.post(PATHS["chat"], raw, {"x-llm-permit": token, **key_header(key)})
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline:
-            if any(mark.encode() in each.body for each in provider.requests):
-                return True
-            time.sleep(0.1)
-        return False
+        return Sent({key: send_to_end(fleet, key)}).arrived(provider, key, within_s=3)
 
     @pytest.mark.parametrize("key", REDIRECTS)
-    @pytest.mark.parametrize(
-        ("endpoints", "extra"),
-        [
-            pytest.param((INSIDE,), {}, id="served"),
-            pytest.param(("nowhere",), {}, id="refused"),
-            pytest.param((INSIDE,), {"response_format": "misshapen"}, id="misshapen"),
-        ],
-    )
-    def test_the_keys_host_gets_nothing(self, cleared, key, endpoints, extra):
-        assert not self.told(cleared, cleared.evil, key, endpoints, **extra)
+    @pytest.mark.parametrize("end", ENDS)
+    def test_the_keys_host_gets_nothing(self, shared_cleared, redirected, key, end):
+        assert not redirected.arrived(shared_cleared.evil, (key, end), within_s=3)
 
-    def test_the_operators_host_is_told_as_it_is_without_a_key(self, cleared):
-        assert self.told(cleared, cleared.sink, "redirected-key")
+    def test_the_operators_host_is_told_as_it_is_without_a_key(self, shared_cleared):
+        assert self.told(shared_cleared, shared_cleared.sink, "redirected-key")
 
-    def test_a_key_may_name_a_cleared_callback_without_a_host(self, cleared):
-        assert self.told(cleared, cleared.sink, "logging-here")
+    def test_a_key_may_name_a_cleared_callback_without_a_host(self, shared_cleared):
+        assert self.told(shared_cleared, shared_cleared.sink, "logging-here")
 
     @pytest.mark.parametrize("key", REDIRECTS)
     def test_without_the_plugin_the_keys_host_is_told(self, keyed_inert, key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import json
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import litellm
 import pytest
+from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+from openai import AsyncOpenAI
 from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin import PermitRoutingStrategy
@@ -67,11 +70,33 @@ def shared_servers():
         servers.urls[name] = thread.add(provider)
     with thread:
         yield servers
-    with warnings.catch_warnings():
-        # LiteLLM keeps clients of loops that are over; their sockets must not warn in other modules' tests.
-        warnings.simplefilter("ignore")
-        litellm.in_memory_llm_clients_cache.flush_cache()
-        gc.collect()
+
+
+@contextlib.asynccontextmanager
+async def no_client_left():
+    """Closes LiteLLM's clients in the loop that they were made in: later their sockets would be the collector's.
+
+    LiteLLM caches clients for each loop, and for a text completion makes one that it neither caches nor closes.
+    """
+    made, initialise = [], AsyncOpenAI.__init__
+
+    def kept(self, *arguments, **options):
+        initialise(self, *arguments, **options)
+        made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AsyncOpenAI, "__init__", kept)
+        yield
+    for client in made:
+        await client.close()
+    await close_litellm_async_clients()
+    litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+@pytest.fixture(autouse=True)
+async def closed_clients():
+    async with no_client_left():
+        yield
 
 
 @dataclass
@@ -852,11 +877,12 @@ def test_a_stream_nobody_holds_is_abandoned(empty_lab):
     lab = empty_lab.build()
 
     async def leave():
-        stream = await lab.ask("chat", "eu-a", stream=True)
-        await anext(stream)
-        del stream
-        gc.collect()
-        await lab.strategy.close()
+        async with no_client_left():
+            stream = await lab.ask("chat", "eu-a", stream=True)
+            await anext(stream)
+            del stream
+            gc.collect()
+            await lab.strategy.close()
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import time
 
@@ -110,6 +111,18 @@ def test_stop_ends_children_that_ignore_sigterm(stand_in, tmp_path):
     assert (tmp_path / "beats").stat().st_size == beats
     assert proxy.log_text() == "child\n"
     proxy.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port is bound once")
+def test_nobody_else_is_given_the_port_and_the_process_can_bind_it(stand_in):
+    stand_in("sleep 60")
+    with ProxyProcess("x.yaml") as proxy:
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", proxy.port))
+        with socket.socket() as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            own.bind(("127.0.0.1", proxy.port))
+            own.listen()
 
 
 @pytest.mark.proxy

@@ -6,7 +6,9 @@ import time
 
 import httpx
 import pytest
+import uvicorn
 from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
 
 from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
 
@@ -84,6 +86,26 @@ def test_stop_closes_idle_connections():
         started = time.monotonic()
         servers.stop()
         assert time.monotonic() - started < 2
+
+
+def test_stop_closes_a_connection_that_comes_while_it_stops(monkeypatch):
+    servers = ServerThread()
+    url = servers.add(PlainTextResponse("x"))
+    with socket.socket() as late:
+        shutdown = uvicorn.Server.shutdown
+
+        async def overtaken(server, sockets=None):
+            """What a busy machine may do: the connection is accepted after uvicorn looked for open ones."""
+            server.server_state, open_ones = ServerState(), server.server_state
+            await shutdown(server, sockets)
+            server.server_state = open_ones
+
+        monkeypatch.setattr(uvicorn.Server, "shutdown", overtaken)
+        with servers:
+            late.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
+            time.sleep(0.1)
+        late.settimeout(2)
+        assert late.recv(1) == b""
 
 
 def test_app_with_aclose_is_closed_in_the_loop():
