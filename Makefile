@@ -26,7 +26,7 @@ venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
 stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-all test-enforcement test-contract run-others inventory lint check bench demo run lock clean
+.PHONY: setup test test-enforcement test-contract run-others inventory lint check bench demo run lock clean
 
 setup: $(STAMP)
 
@@ -48,12 +48,10 @@ $(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
-
-# VERSIONS="1.101.6 1.109.1" runs a part; a version without a lock is an error. `test-all` runs the rest too.
-test-all: ALSO := run-others
-test-all test-enforcement: $(STAMP) $(foreach version,$(VERSIONS),$(call stamp,$(version)))
+# The enforcement suite on every version; `test` runs the rest beside it, on the locked one. VERSIONS="1.101.6 1.109.1"
+# runs a part; a version without a lock is an error.
+test: ALSO := run-others
+test test-enforcement: $(STAMP) $(foreach version,$(VERSIONS),$(call stamp,$(version)))
 	@mkdir -p $(RUNS) && rm -f $(RUNS)/*.json $(RUNS)/failed
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going --output-sync=target \
 		$(foreach version,$(VERSIONS),$(HALVES:%=run-$(version)-%)) $(ALSO) || touch $(RUNS)/failed
