@@ -140,18 +140,23 @@ def _read_conversation(transcript: Transcript, value: object) -> None:
         if speaker is Speaker.TOOL:
             transcript.result()
         _read_blocks(transcript, speaker, fields.get("content"))
-        _read_block(transcript, speaker, fields, _DEEPEST_BLOCK)
-        _read_call(transcript, fields.get("function_call"))
-        for call in items(fields.get("tool_calls")):
-            outer = mapping(call)
-            _read_call(transcript, outer.get("function", outer.get("custom")))
+        # Most messages have none of these, and a long conversation has many messages.
+        if "type" in fields:
+            _read_block(transcript, speaker, fields, _DEEPEST_BLOCK)
+        if "function_call" in fields:
+            _read_call(transcript, fields["function_call"])
+        if "tool_calls" in fields:
+            for call in map(mapping, items(fields["tool_calls"])):
+                _read_call(transcript, call.get("function", call.get("custom")))
 
 
 def _read_blocks(
     transcript: Transcript, speaker: Speaker, value: object, depth: int = _DEEPEST_BLOCK
 ) -> None:
     """A text, or a list of content blocks."""
-    transcript.say(speaker, text(value))
+    if isinstance(value, str):
+        transcript.say(speaker, value)
+        return
     for block in items(value):
         _read_block(transcript, speaker, mapping(block), depth)
 

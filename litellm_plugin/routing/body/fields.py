@@ -13,7 +13,7 @@ _LARGEST_NUMBER = 2**31 - 1
 
 def mapping(value: object) -> Body:
     """The value if it is an object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def items(value: object) -> list[object]:

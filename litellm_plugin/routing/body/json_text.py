@@ -9,8 +9,11 @@ from itertools import islice
 _MOST_NODES = 10_000
 _WRITTEN_NODES = 1_000
 _WRITTEN_CHARACTERS = 16_384
+# Many small texts are one large one; a large text is not copied.
+_JOINED_CHARACTERS = 262_144
 # What stands between two texts of a compact JSON value.
 _STRUCTURE = '","'
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def json_texts(value: object) -> list[str]:
@@ -18,12 +21,14 @@ def json_texts(value: object) -> list[str]:
     if value is None:
         return []
     texts, nodes = _leaves(value)
-    if nodes <= _WRITTEN_NODES and sum(map(len, texts)) <= _WRITTEN_CHARACTERS:
+    characters = sum(map(len, texts))
+    if nodes <= _WRITTEN_NODES and characters <= _WRITTEN_CHARACTERS:
         try:
-            return [json.dumps(value, ensure_ascii=False, separators=(",", ":"))]
+            return [_encode(value)]
         except (TypeError, ValueError, RecursionError):
             pass  # no JSON after all, or nested without end: its texts tell the size as well
-    return [*texts, _STRUCTURE * nodes]
+    signs = _STRUCTURE * nodes
+    return [" ".join(texts), signs] if characters <= _JOINED_CHARACTERS else [*texts, signs]
 
 
 def _leaves(value: object) -> tuple[list[str], int]:
@@ -37,12 +42,8 @@ def _leaves(value: object) -> tuple[list[str], int]:
         if isinstance(node, str):
             texts.append(node)
         elif isinstance(node, dict):
-            texts.extend(filter(_is_text, islice(node, _MOST_NODES)))
+            texts.extend(islice(node, _MOST_NODES))
             stack.extend(islice(node.values(), _MOST_NODES))
         elif isinstance(node, list):
             stack.extend(islice(node, _MOST_NODES))
     return texts, nodes
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)

@@ -72,12 +72,9 @@ def _heads(texts: Sequence[str], opening: int) -> list[Sequence[str]]:
 
 
 def _digest(texts: Sequence[str]) -> str:
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for text in texts:
-        digest.update(b"%d:" % len(text))
-        for part in _parts(text):
-            digest.update(part.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    lengths = ",".join(str(len(text)) for text in texts)
+    read = "".join((lengths, *(part for text in texts for part in _parts(text))))
+    return hashlib.blake2b(read.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def _parts(text: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def test_nothing_has_no_text():
 
 def test_a_large_value_keeps_its_texts_up_to_a_bound():
     texts = json_texts({"known": ["word"] * 1_000_000})
-    assert {"known", "word"} <= set(texts)
+    assert {"known", "word"} <= set(" ".join(texts).split())
     assert sum(map(len, texts)) < 200_000
 
 
