@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PIECE_CHARACTERS = 300
+LONG_CHARACTERS = 20_000
 SIZES = {"1 KB": 1_000, "10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000}
 
 
@@ -42,6 +43,7 @@ def main() -> None:
     pieces = {name: list(_pieces(texts)) for name, texts in _texts().items()}
     print_errors(pieces)
     print_other_tokenizers(pieces)
+    print_samples()
     print_times(repeats)
     print_languages(repeats)
 
@@ -81,6 +83,22 @@ def print_other_tokenizers(pieces: dict[str, list[str]]) -> None:
         estimate = sum(map(estimate_tokens, texts))
         errors = [estimate / sum(map(count, texts)) - 1 for count in tokenizers.values()]
         print(f"| {name} | {' | '.join(f'{error:+.0%}' for error in errors)} |")
+
+
+def print_samples() -> None:
+    """What looking at a sample alone adds to the error of long texts."""
+    files = [*Path(json.__file__).parent.parent.glob("*.py"), *(HERE.parent / "docs").glob("*.md")]
+    texts = [text for text in (path.read_text() for path in sorted(files)) if len(text) > LONG_CHARACTERS]
+    count = _o200k()
+    real = [count(text) for text in texts]
+    whole = [
+        sum(estimate_tokens(text[at : at + 2_000]) for at in range(0, len(text), 2_000)) for text in texts
+    ]
+    print(
+        f"\n| {len(texts)} texts of {LONG_CHARACTERS:,} characters and more | median | p90 | worst |\n|---|---|---|---|"
+    )
+    print(f"| from a sample | {_row(_errors([estimate_tokens(text) for text in texts], real))} |")
+    print(f"| from all of it | {_row(_errors(whole, real))} |")
 
 
 def print_times(repeats: int) -> None:
