@@ -15,6 +15,7 @@ from litellm_plugin.errors import KeysUnavailable, PermitRejected, Reason, Reque
 from litellm_plugin.permit import ReplayStoreLost, check_api_key, check_body, check_request_id
 from litellm_plugin.proxy import denial
 from litellm_plugin.proxy.answer import Answer
+from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body, said_in_headers
 from litellm_plugin.proxy.content_urls import urls_refused
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
 from litellm_plugin.proxy.enforcement import Enforcement
@@ -153,7 +154,9 @@ class Admission:
         uncleared = self._runtime.holding.refusal(permit.data_classification)
         if uncleared is not None:
             raise Refused(uncleared, permit)
-        payload, claim = await self._bind(scope, receive, permit, policy, publish_body)
+        payload, caller, claim = await self._bind(
+            scope, receive, permit, policy, publish_body, call_type=route.call_type
+        )
         bound_s = self._runtime.clock.monotonic()
         state = Permitted(
             policy=policy,
@@ -167,6 +170,7 @@ class Admission:
             endpoint=policy.paths[route.method, route.template]
             if route.call_type is CallType.PASS_THROUGH
             else None,
+            caller=caller,
             claim=claim,
             held=self._runtime.egress.held(permit.data_classification),
             dropped_fields=payload.dropped if payload else (),
@@ -174,7 +178,8 @@ class Admission:
         if state.endpoint is not None and payload is not None:
             model = payload.document.get("model")
             group = model if isinstance(model, str) else state.endpoint
-            state.facts = request_facts(route.call_type, group, payload.document)
+            facts = request_facts(route.call_type, group, payload.document)
+            state.facts = caller.added_to(facts, self._runtime.clock.wall())
         state.timings_ms["verify"] = (verified_s - received_s) * 1000
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
         return state, payload.replay(receive) if payload else receive
@@ -211,14 +216,17 @@ class Admission:
         permit: Permit,
         policy: PolicySnapshot,
         publish_body: Callable[[bytes, frozenset[str]], Payload] | None,
-    ) -> tuple[Payload | None, Claim | None]:
+        *,
+        call_type: CallType,
+    ) -> tuple[Payload | None, CallerFacts, Claim | None]:
         """Holds headers and raw body against the permit, and gives what of the body LiteLLM may read."""
         try:
             _check_headers(scope, permit, policy)
+            caller = said_in_headers(scope["headers"], permit.tenant)
             if publish_body is None:  # the frames of a socket are held against the permit as they come
                 if permit.body_sha256 is None:
                     check_body(permit, "", required=policy.permit.binding == "body")
-                return None, None
+                return None, caller, None
             body = await read_body(receive, policy.permit.max_body_bytes)
             digest = hashlib.sha256(body or request_line(scope)).hexdigest()
             check_body(permit, digest, required=policy.permit.binding == "body")
@@ -227,6 +235,7 @@ class Admission:
                 payload = await asyncio.to_thread(publish_checked)
             else:
                 payload = publish_checked()
+            caller = caller.and_also(said_in_body(payload.sent, call_type, permit.tenant))
             claim = await self._runtime.claim(permit, digest)
         except PermitRejected as rejected:
             raise Refused(denial.verdict_of(rejected), permit) from rejected
@@ -238,7 +247,7 @@ class Admission:
             raise Refused(verdict, permit) from lost
         except RequestDenied as denied:
             raise Refused(denied.verdict, permit) from denied
-        return payload, claim
+        return payload, caller, claim
 
     async def _forward(self, state: Permitted, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
+    from litellm_plugin.proxy.caller_facts import CallerFacts
     from litellm_plugin.proxy.openings import Openings
     from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.proxy.stored import StoredId
@@ -76,6 +77,7 @@ class Permitted:
         stored: The stored response that the request names.
         pinned: The deployment ids that alone may serve the request; None when the plan alone says.
         endpoint: The endpoint that a pass-through stands for.
+        caller: What its headers and metadata say of it; None for a call that passed no admission.
         claim: The use of a single-use permit that this request holds.
         held: The names of egresses that may not receive this request.
         timings_ms: How long each stage of this plugin took.
@@ -108,6 +110,7 @@ class Permitted:
     stored: StoredId | None = None
     pinned: frozenset[str] | None = None
     endpoint: str | None = None
+    caller: CallerFacts | None = None
     claim: Claim | None = None
     held: frozenset[str] = frozenset()
     timings_ms: dict[str, float] = field(default_factory=dict)

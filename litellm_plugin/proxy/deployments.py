@@ -32,11 +32,15 @@ class Deployments:
 
     Args:
         router: The router to read; None is the proxy's own.
+
+    Attributes:
+        declares_languages: Whether a deployment is known that declares the languages it covers.
     """
 
     def __init__(self, router: Any | None = None) -> None:
         self._router = router
         self._read: dict[str, tuple[object, object, object, Candidate]] = {}
+        self.declares_languages = False
 
     def router(self) -> Any | None:
         """LiteLLM's router; None until its configuration was loaded."""
@@ -107,6 +111,7 @@ class Deployments:
         if len(self._read) >= _READ_LIMIT:
             self._read.clear()
         found = candidate(entry)
+        self.declares_languages |= found.languages is not None
         self._read[name] = (info, params, prices, found)
         return found
 

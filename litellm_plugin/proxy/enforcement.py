@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
+from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
@@ -84,6 +85,7 @@ class Enforcement:
         refused = refusal(data, state.call_type) if has_body else None
         if refused is not None:
             raise RequestDenied(refused)
+        caller = _caller(state, data)
         dropped = scrub(data, state.call_type, state.slot, state.policy.body_fields)
         state.dropped_fields = tuple(sorted({*state.dropped_fields, *dropped}))
         self._check_urls(state, data)
@@ -92,7 +94,10 @@ class Enforcement:
         state.team = team
         group = self._pin(state, data) or str(data.get("model") or "")
         state.openings = self._openings
-        state.facts = request_facts(state.call_type, group, state.opening or data)
+        facts = request_facts(
+            state.call_type, group, state.opening or data, wants_language=self._runtime.wants_language
+        )
+        state.facts = caller.added_to(facts, self._runtime.clock.wall())
         state.opening = None
         data["litellm_trace_id"] = data["litellm_session_id"] = state.permit.request_id
         attempts = self._planner.attempts(state, group)
@@ -324,6 +329,19 @@ class Enforcement:
         parts = (state.scope.tenant, state.scope.data_classification, endpoint)
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}
+
+
+def _caller(state: Permitted, data: Mapping[str, Any]) -> CallerFacts:
+    """What the caller says: as admission read it, with what a socket's first frame or a call of the SDK adds.
+
+    Raises:
+        RequestDenied: A field of the metadata says something else than is expected of it.
+    """
+    told = state.opening if state.caller is not None else data
+    caller = state.caller or CallerFacts()
+    return (
+        caller if told is None else caller.and_also(said_in_body(told, state.call_type, state.permit.tenant))
+    )
 
 
 def _holds_pin(state: Permitted, wanted_id: str, call: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
@@ -31,11 +31,13 @@ class Payload:
         body: The bytes.
         document: The fields by name; of a form the names alone.
         dropped: The fields that a caller sent and LiteLLM does not get, sorted.
+        sent: The fields as the caller sent them.
     """
 
     body: bytes
     document: Mapping[str, object]
     dropped: tuple[str, ...] = ()
+    sent: Mapping[str, object] = field(default_factory=dict)
 
     def replay(self, receive: Receive) -> Receive:
         """A receive that gives the body once, then what the server gives."""
@@ -94,11 +96,11 @@ def publish(
         raise RequestDenied(refused)
     kept, dropped = published(document, call_type, extra)
     if not dropped:
-        return Payload(body, document)
+        return Payload(body, document, sent=document)
     if is_form(call_type):
         raise RequestDenied(
             Verdict(
                 Reason.BODY_INVALID, f"The form field {dropped[0][:80]!r} is not in the published schema."
             )
         )
-    return Payload(json.dumps(kept, separators=(",", ":")).encode(), kept, dropped)
+    return Payload(json.dumps(kept, separators=(",", ":")).encode(), kept, dropped, document)

@@ -26,6 +26,7 @@ from litellm_plugin.proxy.selfcheck import (
     INERT,
     configuration_warnings,
     declared_endpoints,
+    declares_languages,
     deployment_ids,
     read_policy,
 )
@@ -76,6 +77,7 @@ def _build(flags: Flags) -> PermitRouter:
     install(proxy_server.app, _runtime)
     router = PermitRouter(_runtime)
     _runtime.expected_deployments = deployment_ids(config)
+    _runtime.deployments.declares_languages = declares_languages(config)
     _runtime.known_endpoints = frozenset(declared_endpoints(config))
     presence = Presence(router, proxy_server.app, routes=bool(_runtime.expected_deployments))
     opened = OpenedPaths(policy.paths, _admission().routes)

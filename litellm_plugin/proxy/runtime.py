@@ -21,6 +21,7 @@ from litellm_plugin.proxy.key_sources import key_source
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
 from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
+from litellm_plugin.routing import load_languages
 from litellm_plugin.state import (
     AffinityMemory,
     MemoryReplayStore,
@@ -144,6 +145,12 @@ class Runtime:
             raise ConfigurationError("no policy is loaded")
         return self._claims
 
+    @property
+    def wants_language(self) -> bool:
+        """Whether anything reads the language of a prompt: a rule, or an endpoint that declares languages."""
+        reads = self.policy is not None and self.policy.routing.rules.reads("request.language")
+        return reads or self.deployments.declares_languages
+
     def load(self, policy: PolicySnapshot, *, base: Path, presence: Callable[[], list[str]]) -> None:
         """Takes a policy, loads keys from files and opens the decision log.
 
@@ -169,6 +176,8 @@ class Runtime:
         self._presence = presence
         self._single_use = self._guard(policy) if policy.permit.binding == "single_use" else None
         self.policy = policy
+        if self.wants_language:
+            load_languages()
         for warning in policy_warnings(policy):
             self.log.warning("%s", warning)
 

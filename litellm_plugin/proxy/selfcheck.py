@@ -177,6 +177,11 @@ def deployment_ids(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(info["id"]) for info in _infos(config) if info.get("id"))
 
 
+def declares_languages(config: Mapping[str, Any]) -> bool:
+    """Whether a deployment of LiteLLM's model list declares the languages it covers."""
+    return any(info.get("languages") is not None for info in _infos(config))
+
+
 def _opened(policy: PolicySnapshot) -> Iterator[str]:
     for name in sorted(policy.body_fields & CONTROL_FIELDS):
         yield (

@@ -1,12 +1,11 @@
 """Routing: pure decisions; request facts, permit scope and candidates in, a plan or a verdict out."""
 
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
-from litellm_plugin.routing.body_facts import (
+from litellm_plugin.routing.body import (
     BodyFacts,
     chat_facts,
     completion_facts,
     embedding_facts,
-    estimate_tokens,
     messages_facts,
     request_facts,
     responses_facts,
@@ -30,6 +29,7 @@ from litellm_plugin.routing.facts import (
     RequestFacts,
     RoutingScope,
 )
+from litellm_plugin.routing.language import load_languages
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.planner import RoutingPolicy, decide
 from litellm_plugin.routing.retries import Chain, Halt, PastAttempt, Retry, RetryPolicy, following
@@ -56,6 +56,7 @@ from litellm_plugin.routing.strategies import (
     named_endpoints,
 )
 from litellm_plugin.routing.tables import row_condition
+from litellm_plugin.routing.tokens import estimate_tokens
 
 __all__ = [
     "BALANCED_TERMS",
@@ -114,6 +115,7 @@ __all__ = [
     "estimate_tokens",
     "expected_cost_usd",
     "following",
+    "load_languages",
     "messages_facts",
     "named_endpoints",
     "request_facts",

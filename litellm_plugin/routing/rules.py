@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
@@ -58,12 +58,19 @@ class RuleSet:
 
     rules: tuple[Rule, ...]
     default: Rule
+    _names: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names = Counter(rule.name for rule in (*self.rules, self.default))
         repeated = sorted(name for name, times in names.items() if times > 1)
         if repeated:
             raise ConfigurationError(f"rules: expected unique names, got more than one {repeated[0]!r}")
+        read = frozenset(name for rule in self.rules if rule.condition for name in rule.condition.names)
+        object.__setattr__(self, "_names", read)
+
+    def reads(self, name: str) -> bool:
+        """Whether the condition of any rule reads the fact of this name."""
+        return name in self._names
 
     def match(self, facts: Mapping[str, FactValue]) -> tuple[Rule, RuleMatch]:
         """Finds the first rule whose condition is true.

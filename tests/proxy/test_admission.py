@@ -288,6 +288,56 @@ class TestAdmitted:
         assert exchange.error["code"] == "binding_mismatch"
 
 
+class TestCaller:
+    """What headers and metadata say of a request."""
+
+    async def send(self, bare, inner, *headers, binding="none", **fields):
+        worker = bare.load(binding=binding)
+        app = Admission(inner, inner.routes, worker.runtime)
+        body = json.dumps({"model": "gpt", "messages": [], **fields}).encode()
+        permit = worker.issuer.mint(["eu"], body=body)
+        message = {"type": "http.request", "body": body, "more_body": False}
+        return await drive(app, http_scope(headers=[("x-llm-permit", permit), *headers]), [message])
+
+    async def test_the_state_keeps_it(self, bare, inner):
+        await self.send(
+            bare,
+            inner,
+            ("X-Latency-Budget-Ms", "900"),
+            ("idempotency-key", "k"),
+            metadata={"latency_budget_ms": 700, "workload": "report", "writes": True},
+        )
+        caller = inner.state.caller
+        assert (caller.latency_budget_ms, caller.workload) == (700, "report")
+        assert caller.is_idempotent
+        assert caller.writes
+
+    async def test_a_session_in_a_field_that_litellm_does_not_get_counts(self, bare, inner):
+        await self.send(bare, inner, litellm_session_id="17")
+        assert inner.state.caller.session is not None
+        assert "17" not in repr(inner.state.caller)
+        assert inner.state.dropped_fields == ("litellm_session_id",)
+
+    @pytest.mark.parametrize(
+        ("headers", "fields"),
+        [
+            pytest.param([("x-latency-budget-ms", "soon")], {}, id="header"),
+            pytest.param([], {"metadata": {"latency_budget_ms": 0}}, id="metadata"),
+        ],
+    )
+    async def test_what_makes_no_sense_is_refused_with_what_was_expected(self, bare, inner, headers, fields):
+        exchange = await self.send(bare, inner, *headers, **fields)
+        assert (exchange.status, exchange.error["code"]) == (400, "body_invalid")
+        assert "a number of milliseconds above 0" in exchange.error["message"]
+        assert inner.scopes == []
+
+    async def test_a_refused_request_does_not_use_its_permit_up(self, bare, inner):
+        await self.send(bare, inner, ("x-workload", "a b"), binding="single_use")
+        assert inner.scopes == []
+        await self.send(bare, inner, binding="single_use")
+        assert inner.state.claim is not None
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("changes", "code", "status"),

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from litellm_plugin.errors import Reason, RequestDenied
+from litellm_plugin.proxy.caller_facts import CallerFacts, utc_moment
 from litellm_plugin.proxy.context import RoutedGroup
 from litellm_plugin.proxy.enforcement import Enforcement, _holds_pin
 from litellm_plugin.proxy.planning import unserved
 from litellm_plugin.proxy.stored import StoredId
+from litellm_plugin.routing import Rule, RuleSet, compile_condition
 from litellm_plugin.routing.facts import CallType
 
 
@@ -84,6 +86,57 @@ class TestContentUrls:
         state.policy = replace(state.policy, egress={"content_urls": frozenset({"internal"})})
         enforcement.prepare(body)
         assert state.held == frozenset()
+
+
+class TestFacts:
+    """What is known of a request once its body is read."""
+
+    @pytest.fixture
+    def body(self):
+        question = "Was ist die Hauptstadt von Frankreich, und wie komme ich dorthin?"
+        return {"model": "gpt", "messages": [{"role": "user", "content": question}]}
+
+    def test_they_hold_what_admission_read(self, enforcement, state, body):
+        state.caller = CallerFacts(latency_budget_ms=700, workload="report", session="5e5510", writes=True)
+        enforcement.prepare(body | {"metadata": {"workload": "another"}})
+        assert (state.facts.latency_budget_ms, state.facts.workload) == (700, "report")
+        assert (state.facts.session, state.facts.writes) == ("5e5510", True)
+
+    def test_they_hold_the_moment(self, enforcement, state, worker, body):
+        enforcement.prepare(body)
+        assert state.facts.moment == utc_moment(worker.clock.wall())
+
+    def test_a_call_that_passed_no_admission_says_it_in_its_metadata(self, enforcement, state, body):
+        enforcement.prepare(body | {"metadata": {"workload": "report"}})
+        assert state.facts.workload == "report"
+
+    def test_a_socket_says_it_in_its_first_frame_too(self, enforcement, state):
+        state.caller = CallerFacts(latency_budget_ms=700)
+        state.opening = {"input": "hello", "metadata": {"latency_budget_ms": 300, "workload": "report"}}
+        enforcement.prepare({"model": "gpt", "messages": []})
+        assert (state.facts.latency_budget_ms, state.facts.workload) == (300, "report")
+
+    def test_metadata_that_makes_no_sense_ends_the_request(self, enforcement, state, body):
+        with pytest.raises(RequestDenied) as denied:
+            enforcement.prepare(body | {"metadata": {"writes": "perhaps"}})
+        assert denied.value.verdict.reason is Reason.BODY_INVALID
+
+    def test_nobody_reads_the_language(self, enforcement, state, body):
+        enforcement.prepare(body)
+        assert state.facts.language is None
+
+    def test_an_endpoint_reads_the_language(self, enforcement, state, worker, body):
+        worker.runtime.deployments.declares_languages = True
+        enforcement.prepare(body)
+        assert state.facts.language == "de"
+
+    def test_a_rule_reads_the_language(self, enforcement, state, worker, body):
+        default = worker.runtime.policy.routing.rules.default
+        german = Rule("german", compile_condition('request.language == "de"'), default.strategy)
+        routing = replace(worker.runtime.policy.routing, rules=RuleSet((german,), default))
+        worker.runtime.policy = replace(worker.runtime.policy, routing=routing)
+        enforcement.prepare(body)
+        assert state.facts.language == "de"
 
 
 class TestPins:

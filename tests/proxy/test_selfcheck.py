@@ -10,6 +10,7 @@ from litellm_plugin.proxy.selfcheck import (
     check_configuration,
     configuration_warnings,
     declared_endpoints,
+    declares_languages,
     policy_warnings,
     read_policy,
     registration_findings,
@@ -390,3 +391,9 @@ def test_endpoints_are_declared_names_then_ids_each_once():
 
 def test_no_model_list_declares_nothing():
     assert declared_endpoints({}) == []
+
+
+@pytest.mark.parametrize(("info", "declares"), [({"languages": ["de"]}, True), ({"id": "x"}, False)])
+def test_languages_are_declared_by_any_deployment(info, declares):
+    config = {"model_list": [*CONFIG["model_list"], {"model_name": "x", "model_info": info}]}
+    assert declares_languages(config) is declares

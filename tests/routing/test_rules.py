@@ -85,3 +85,9 @@ def test_a_match_explains_itself_with_the_values_it_saw(source, explained):
 
 def test_the_default_has_nothing_to_explain():
     assert matched().explained({}) == ""
+
+
+def test_it_knows_which_facts_its_rules_read():
+    rules = RuleSet((a_rule("a", 'request.language == "de"'), a_rule("all", "")), DEFAULT)
+    assert rules.reads("request.language")
+    assert not rules.reads("request.stream")
