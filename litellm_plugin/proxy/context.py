@@ -35,6 +35,9 @@ class Attempt:
         candidate: The deployment that is called.
         started_s: Monotonic seconds.
         status: How it ended; None while it runs.
+        expected_cost_usd: What the decision expected it to cost; None when a price is unknown.
+        expected_output_tokens: The length of the answer that it was reckoned with.
+        route: The route whose next answers its own tells the length of (`route_of`); None where it tells of none.
     """
 
     number: int
@@ -42,6 +45,9 @@ class Attempt:
     candidate: Candidate
     started_s: float
     status: AttemptStatus | None = None
+    expected_cost_usd: float | None = None
+    expected_output_tokens: float | None = None
+    route: str | None = None
 
 
 @dataclass(slots=True)

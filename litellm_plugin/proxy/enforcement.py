@@ -21,7 +21,7 @@ from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, misma
 from litellm_plugin.proxy.egress import not_cleared
 from litellm_plugin.proxy.fields import scrub
 from litellm_plugin.proxy.stored import read_stored_id
-from litellm_plugin.routing import CallType, decide, request_facts
+from litellm_plugin.routing import CallType, decide, request_facts, route_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
@@ -39,6 +39,7 @@ class _NoRetries(int):
 
 # The provider's client must not repeat a call by itself: every attempt is decided, checked and recorded here.
 _NO_RETRIES: Final = _NoRetries(0)
+_SESSIONS: Final = frozenset({CallType.RESPONSES_SOCKET, CallType.REALTIME})
 
 
 class Enforcement:
@@ -319,12 +320,17 @@ class Enforcement:
     def _begin(self, state: Permitted, routed: RoutedGroup, candidate: Candidate) -> None:
         if candidate.endpoint not in state.scope.endpoints:
             raise RequestDenied(Verdict(Reason.NOT_AUTHORIZED, "The endpoint is not in the authorized set."))
+        assessed = routed.decision.assessment_of(candidate.deployment_id)
+        self._runtime.store.begin(candidate.deployment_id)
         state.attempts.append(
             Attempt(
                 number=len(state.attempts) + 1,
                 decision_id=routed.decision_id,
                 candidate=candidate,
                 started_s=self._runtime.clock.monotonic(),
+                expected_cost_usd=assessed.expected_cost_usd if assessed else None,
+                expected_output_tokens=assessed.expected_output_tokens if assessed else None,
+                route=_route(routed.decision.facts),
             )
         )
 
@@ -418,6 +424,12 @@ def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
         told["plan"] = [candidate.endpoint for candidate in routed.decision.plan]
     own = slot.get("spend_logs_metadata")
     slot["spend_logs_metadata"] = {**(own if isinstance(own, dict) else {}), "permit_router": told}
+
+
+def _route(facts: RequestFacts) -> str | None:
+    """The route of an answer whose length tells of later ones: a session is as long as its user talks."""
+    is_answer = facts.call_type.generates_text and facts.call_type not in _SESSIONS
+    return route_of(facts) if is_answer else None
 
 
 def _facts(state: Permitted) -> RequestFacts:

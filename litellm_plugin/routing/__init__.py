@@ -16,9 +16,10 @@ from litellm_plugin.routing.candidates import (
     Candidate,
     EndpointStatistics,
     Prices,
+    PriceStep,
     StatisticsSnapshot,
 )
-from litellm_plugin.routing.cost import expected_cost_usd
+from litellm_plugin.routing.cost import ExpectedCost, expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Decision, Exclusion, RuleMatch
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.expressions import KNOWN_NAMES, Condition, compile_condition
@@ -48,9 +49,11 @@ __all__ = [
     "Decision",
     "EndpointStatistics",
     "Exclusion",
+    "ExpectedCost",
     "FactValue",
     "Measurement",
     "Moment",
+    "PriceStep",
     "Prices",
     "Ranked",
     "Ranking",
@@ -71,8 +74,9 @@ __all__ = [
     "decide",
     "embedding_facts",
     "estimate_tokens",
-    "expected_cost_usd",
+    "expected_cost",
     "messages_facts",
     "request_facts",
     "responses_facts",
+    "route_of",
 ]

@@ -67,7 +67,9 @@ def decide(
         affinity: What earlier requests of the same tenant and classification left where; None for nothing.
     """
     context = RankingContext(facts, scope, seed, affinity or NO_AFFINITY)
-    assessments = assess(candidates, facts, scope, statistics=statistics, tried=tried)
+    assessments = assess(
+        candidates, facts, scope, statistics=statistics, tried=tried, affinity=context.affinity
+    )
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
     order = _order(ranking, assessments, context)[: policy.attempts]
