@@ -73,11 +73,11 @@ def expected_cost(
     if output_tokens is not None:
         terms["output"] = _term(output_tokens, prices.output_usd)
     terms["request"] = _term(1, prices.request_usd)
-    known = {name: value for name, value in terms.items() if value is not None}
-    total_usd = sum(known.values())
-    if len(known) < len(terms) or not math.isfinite(total_usd):
+    charged = {name: value for name, value in terms.items() if value}
+    total_usd = sum(charged.values())
+    if None in terms.values() or not math.isfinite(total_usd):
         return None
-    return ExpectedCost(total_usd, {name: value for name, value in known.items() if value}, output_tokens)
+    return ExpectedCost(total_usd, charged, output_tokens)
 
 
 def expected_output_tokens(
@@ -120,11 +120,11 @@ def _input_terms(prices: Prices, facts: RequestFacts, warm_tokens: int) -> dict[
                 "query": _term(1, prices.query_usd),
             }
         case _:
-            return {
-                **_token_terms(prices, facts.input_tokens, warm_tokens),
-                **_optional("images", facts.image_count, prices.image_input_usd),
-                **_optional("audio", facts.audio_count * DEFAULT_AUDIO_S, prices.audio_input_usd),
-            }
+            terms = _token_terms(prices, facts.input_tokens, warm_tokens)
+            if facts.image_count or facts.audio_count:
+                terms |= _optional("images", facts.image_count, prices.image_input_usd)
+                terms |= _optional("audio", facts.audio_count * DEFAULT_AUDIO_S, prices.audio_input_usd)
+            return terms
 
 
 def _token_terms(prices: Prices, input_tokens: int, warm_tokens: int) -> dict[str, float | None]:
