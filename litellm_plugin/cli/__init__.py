@@ -4,7 +4,9 @@ import typer
 
 from litellm_plugin.cli.check import check
 from litellm_plugin.cli.demo import demo
+from litellm_plugin.cli.endpoints import endpoints
 from litellm_plugin.cli.permit import permit
+from litellm_plugin.cli.report import report
 
 # A traceback with local variables could show a permit or a key.
 app = typer.Typer(
@@ -12,7 +14,9 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(check)
+app.command()(endpoints)
 app.add_typer(permit, name="permit")
+app.add_typer(report, name="report")
 
 
 @app.callback()

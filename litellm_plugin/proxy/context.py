@@ -37,10 +37,12 @@ class Attempt:
         candidate: The deployment that is called.
         started_s: Monotonic seconds.
         model_group: The group whose plan it is part of.
-        expected_cost_usd: What it was expected to cost; None when unknown.
         status: How it ended; None while it runs.
         may_have_acted: Whether the provider may have worked on it.
         retry_after_s: When the provider asked to come back; None when it did not.
+        expected_cost_usd: What the decision expected it to cost; None when a price is unknown.
+        expected_output_tokens: The length of the answer that it was reckoned with.
+        route: The route whose next answers its own tells the length of (`route_of`); None where it tells of none.
     """
 
     number: int
@@ -48,10 +50,12 @@ class Attempt:
     candidate: Candidate
     started_s: float
     model_group: str = ""
-    expected_cost_usd: float | None = None
     status: AttemptStatus | None = None
     may_have_acted: bool = True
     retry_after_s: float | None = None
+    expected_cost_usd: float | None = None
+    expected_output_tokens: float | None = None
+    route: str | None = None
 
 
 @dataclass(slots=True)

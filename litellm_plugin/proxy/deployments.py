@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import litellm
-from litellm.litellm_core_utils.get_llm_provider_logic import get_llm_provider
 
+from litellm_plugin.proxy.candidate_facts import candidate, deployment_id, endpoint_name
+from litellm_plugin.proxy.cost_map import resolved
 from litellm_plugin.proxy.fields import DESTINATION
-from litellm_plugin.routing.candidates import Candidate, Prices
-from litellm_plugin.routing.facts import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from litellm_plugin.routing.candidates import Candidate
+
+__all__ = ["Deployments", "candidate", "deployment_id", "endpoint_name", "mismatch", "provider_name"]
 
 _READ_LIMIT: Final = 10_000
 # What a wildcard may stand for: nothing by which a URL's host, path or query could become another one.
@@ -126,107 +130,10 @@ class Deployments:
         return [single] if single is not None else []
 
 
-def deployment_id(entry: Mapping[str, Any]) -> str:
-    """LiteLLM's id of a deployment; empty when it has none."""
-    info = entry.get("model_info") or {}
-    return str(info.get("id") or "")
-
-
-def endpoint_name(entry: Mapping[str, Any]) -> str:
-    """The name that a permit authorizes: `model_info.endpoint`, else the deployment's id."""
-    info = entry.get("model_info") or {}
-    return str(info.get("endpoint") or info.get("id") or "")
-
-
 def provider_name(entry: Mapping[str, Any]) -> str:
     """LiteLLM's name of the provider that a configured deployment calls."""
     params: Mapping[str, Any] = entry.get("litellm_params") or {}
-    return _provider(str(params.get("model") or ""), _text(params.get("custom_llm_provider")))[1]
-
-
-def candidate(entry: Mapping[str, Any]) -> Candidate:
-    """Reads one deployment: declared facts first, then LiteLLM's cost map."""
-    info: Mapping[str, Any] = entry.get("model_info") or {}
-    params: Mapping[str, Any] = entry.get("litellm_params") or {}
-    known = _cost_map(info, params)
-    return Candidate(
-        deployment_id=deployment_id(entry),
-        endpoint=endpoint_name(entry),
-        clearances=_names(info.get("clearances")),
-        attributes=_names(info.get("attributes")) or frozenset(),
-        latency_classes=_names(info.get("latency_classes")),
-        capabilities=_capabilities(info, known),
-        max_input_tokens=_whole(info.get("max_input_tokens")) or _whole(known.get("max_input_tokens")),
-        prices=_prices(info, params, known),
-        region=_text(info.get("region")),
-        tier=_text(info.get("quality_tier")),
-    )
-
-
-def _cost_map(info: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """LiteLLM's entry for the deployment's base model, else for its model; empty when it knows neither."""
-    names = (info.get("base_model"), params.get("base_model"), params.get("model"))
-    for name in names:
-        if isinstance(name, str) and name:
-            entry = litellm.model_cost.get(name) or litellm.model_cost.get(name.partition("/")[2])
-            if isinstance(entry, Mapping):
-                return entry
-    return {}
-
-
-def _prices(info: Mapping[str, Any], params: Mapping[str, Any], known: Mapping[str, Any]) -> Prices:
-    """The deployment's own prices before the cost map's; a price nobody states stays unknown, never 0."""
-
-    def price(key: str) -> float | None:
-        for source in (params, info, known):
-            value = _price(source.get(key))
-            if value is not None:
-                return value
-        return None
-
-    return Prices(
-        input_usd=price("input_cost_per_token"),
-        output_usd=price("output_cost_per_token"),
-        request_usd=price("input_cost_per_request") or 0.0,
-    )
-
-
-def _price(value: object) -> float | None:
-    """A price in USD; YAML 1.1 reads `3e-6` as text, and it is a price all the same."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _capabilities(info: Mapping[str, Any], known: Mapping[str, Any]) -> frozenset[Capability]:
-    declared = _names(info.get("capabilities")) or frozenset()
-
-    def supports(capability: Capability) -> bool:
-        key = f"supports_{capability}"
-        own = info.get(key)
-        return capability in declared or (known.get(key) is True if own is None else own is True)
-
-    return frozenset(capability for capability in Capability if supports(capability))
-
-
-def _names(value: object) -> frozenset[str] | None:
-    """Declared names; None when nothing is declared. What is no list declares nothing that could be allowed."""
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple | set | frozenset):
-        return frozenset()
-    return frozenset(str(entry) for entry in value)
-
-
-def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, str) else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return resolved(str(params.get("model") or ""), _text(params.get("custom_llm_provider")))[1]
 
 
 def mismatch(call: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
@@ -260,11 +167,11 @@ def _same_model(call: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
     is_wildcard = "*" in wanted
     if not is_wildcard and (wanted, wanted_provider) == (actual, actual_provider):
         return True
-    resolved, provider = _provider(wanted, wanted_provider)
-    resolved_actual, provider_actual = _provider(actual, actual_provider)
+    bare, provider = resolved(wanted, wanted_provider)
+    bare_actual, provider_actual = resolved(actual, actual_provider)
     if provider != provider_actual:
         return False
-    return _fills(resolved_actual, resolved, provider) if is_wildcard else resolved == resolved_actual
+    return _fills(bare_actual, bare, provider) if is_wildcard else bare == bare_actual
 
 
 def _fills(model: str, pattern: str, provider: str) -> bool:
@@ -286,12 +193,5 @@ def _has_model_in_body(provider: str) -> bool:
     return is_compatible or provider in _MODEL_IN_BODY
 
 
-@lru_cache(maxsize=1024)
-def _provider(model: str, custom_llm_provider: str | None) -> tuple[str, str]:
-    """The bare model and the provider that LiteLLM will call for it."""
-    try:
-        bare, provider, _, _ = get_llm_provider(model=model, custom_llm_provider=custom_llm_provider)
-    except Exception:  # noqa: BLE001 - LiteLLM raises many kinds here; a model it cannot place matches nothing
-        return model, f"unknown:{model}:{custom_llm_provider}"
-    # LiteLLM's own mark for a model that answers chats through the Responses API.
-    return str(bare).removeprefix(f"{provider}/").removeprefix("responses/"), str(provider)
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -23,20 +23,20 @@ from litellm_plugin.proxy.openings import Openings, time_left_s
 from litellm_plugin.proxy.planning import (
     Planner,
     chain_of,
-    expected_cost_usd,
     facts_of,
     holds,
     unserved,
     untried,
 )
 from litellm_plugin.proxy.stored import read_stored_id
-from litellm_plugin.routing import CallType, Candidate, request_facts
+from litellm_plugin.routing import CallType, Candidate, request_facts, route_of
 from litellm_plugin.routing.retries import halted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
     from litellm_plugin.proxy.runtime import Runtime
+    from litellm_plugin.routing import RequestFacts
 
 
 class _NoRetries(int):
@@ -48,6 +48,7 @@ class _NoRetries(int):
 
 # The provider's client must not repeat a call by itself: every attempt is decided, checked and recorded here.
 _NO_RETRIES: Final = _NoRetries(0)
+_SESSIONS: Final = frozenset({CallType.RESPONSES_SOCKET, CallType.REALTIME})
 
 
 class Enforcement:
@@ -306,6 +307,8 @@ class Enforcement:
     def _begin(self, state: Permitted, routed: RoutedGroup, candidate: Candidate) -> None:
         if candidate.endpoint not in state.scope.endpoints:
             raise RequestDenied(Verdict(Reason.NOT_AUTHORIZED, "The endpoint is not in the authorized set."))
+        assessed = routed.decision.assessment_of(candidate.deployment_id)
+        self._runtime.store.begin(candidate.deployment_id)
         state.attempts.append(
             Attempt(
                 number=len(state.attempts) + 1,
@@ -313,7 +316,9 @@ class Enforcement:
                 candidate=candidate,
                 started_s=self._runtime.clock.monotonic(),
                 model_group=routed.decision.facts.model_group,
-                expected_cost_usd=expected_cost_usd(routed.decision, candidate),
+                expected_cost_usd=assessed.expected_cost_usd if assessed else None,
+                expected_output_tokens=assessed.expected_output_tokens if assessed else None,
+                route=_route(routed.decision.facts),
             )
         )
 
@@ -403,6 +408,12 @@ def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
         told["plan"] = [candidate.endpoint for candidate in routed.decision.plan]
     own = slot.get("spend_logs_metadata")
     slot["spend_logs_metadata"] = {**(own if isinstance(own, dict) else {}), "permit_router": told}
+
+
+def _route(facts: RequestFacts) -> str | None:
+    """The route of an answer whose length tells of later ones: a session is as long as its user talks."""
+    is_answer = facts.call_type.generates_text and facts.call_type not in _SESSIONS
+    return route_of(facts) if is_answer else None
 
 
 def _text(value: object) -> str | None:

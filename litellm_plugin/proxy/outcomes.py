@@ -106,7 +106,7 @@ class Outcomes:
             first_token_ms=first_token_ms,
             input_tokens=_whole(used.get("prompt_tokens")),
             output_tokens=_whole(used.get("completion_tokens")),
-            cost_usd=_number(used.get("response_cost")),
+            cost_usd=_billed_usd(used, attempt),
             cache_hit=cache_hit,
         )
 
@@ -178,9 +178,11 @@ class Outcomes:
         total_ms: float,
         first_token_ms: float | None = None,
         cache_hit: bool | None = None,
+        output_tokens: int | None = None,
         **facts: Any,
     ) -> None:
         attempt.status = status
+        self._runtime.store.end(attempt.candidate.deployment_id)
         if not cache_hit and state.call_type not in _UNREPORTED:
             self._runtime.store.record(
                 Measurement(
@@ -189,6 +191,9 @@ class Outcomes:
                     # A session lasts as long as its user talks.
                     total_ms=None if state.is_socket else total_ms,
                     first_token_ms=None if state.is_socket else first_token_ms,
+                    output_tokens=output_tokens,
+                    answers=state.facts.output_count if state.facts else 1,
+                    route=attempt.route,
                 )
             )
         self._runtime.recorder.attempt(
@@ -198,6 +203,7 @@ class Outcomes:
             total_ms=total_ms,
             first_token_ms=first_token_ms,
             cache_hit=cache_hit,
+            output_tokens=output_tokens,
             **facts,
         )
 
@@ -217,6 +223,12 @@ _STATUS_CLASSES: Final = {
     425: AttemptStatus.SERVER_ERROR,
     429: AttemptStatus.RATE_LIMITED,
 }
+
+
+def _billed_usd(used: Mapping[str, Any], attempt: Attempt) -> float | None:
+    """What LiteLLM billed; it bills 0 where it knows no price, and that is unknown."""
+    billed_usd = _number(used.get("response_cost"))
+    return billed_usd if billed_usd or attempt.expected_cost_usd is not None else None
 
 
 def classify(exception: BaseException) -> AttemptStatus:

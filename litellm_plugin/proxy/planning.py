@@ -244,11 +244,6 @@ def _costs_usd(decision: Decision) -> dict[str, float | None]:
     }
 
 
-def expected_cost_usd(decision: Decision, candidate: Candidate) -> float | None:
-    """What a candidate of the plan was expected to cost; None when unknown."""
-    return _costs_usd(decision).get(candidate.deployment_id)
-
-
 def _why(step: Candidate | Halt, state: Permitted) -> str:
     last = state.current.status if state.current else None
     match step:

@@ -175,6 +175,8 @@ class Recorder:
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             cost_usd=cost_usd,
+            expected_cost_usd=attempt.expected_cost_usd,
+            expected_output_tokens=attempt.expected_output_tokens,
             cache_hit=cache_hit,
             is_final=is_final,
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.proxy.declared_facts import fact_findings
 from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
 from litellm_plugin.settings import check_endpoints, load_policy
@@ -53,18 +54,6 @@ _DEAF_TO_ADDRESS: Final = (
     "sagemaker_nova/",
     "sap/",
     "vertex_ai/agent_engine/",
-)
-
-# What this plugin reads of `model_info`.
-_FACTS: Final = (
-    "endpoint",
-    "attributes",
-    "clearances",
-    "latency_classes",
-    "capabilities",
-    "region",
-    "quality_tier",
-    "max_input_tokens",
 )
 
 
@@ -274,11 +263,9 @@ def _deployments(config: Mapping[str, Any], policy: PolicySnapshot | None) -> It
             yield f"{where}: model_info.id {name!r} is taken by another deployment; ids are unique"
         else:
             seen.add(name)
-        yield from _destinations(where, _section(entry, "litellm_params"))
-        yield from _misspelt(where, info)
-        yield from _facts(where, info)
-        if policy is not None:
-            yield from _declared(where, info, policy)
+        params = _section(entry, "litellm_params")
+        yield from _destinations(where, params)
+        yield from fact_findings(where, info, params, policy)
 
 
 def _destinations(where: str, params: Mapping[str, Any]) -> Iterator[str]:
@@ -311,42 +298,6 @@ def _addresses(where: str, params: Mapping[str, Any], model: str) -> Iterator[st
             f"{where}: litellm_params.{written} is not where calls go: LiteLLM takes no address for {full[:80]!r} and "
             f"calls the provider's own; remove {written}"
         )
-
-
-def _misspelt(where: str, info: Mapping[str, Any]) -> Iterator[str]:
-    """Finds keys that are almost ours: `clearences` would be ignored, and with it the restriction."""
-    for key in info:
-        if key in _FACTS:
-            continue
-        nearest = difflib.get_close_matches(str(key), _FACTS, n=1, cutoff=0.8)
-        if nearest:
-            yield f"{where}: model_info.{key} is not known; did you mean {nearest[0]!r}?"
-
-
-def _declared(where: str, info: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:
-    for key, known in (
-        ("clearances", policy.claims.classifications),
-        ("latency_classes", policy.claims.latency_classes),
-    ):
-        value = info.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, list):
-            yield f"{where}: model_info.{key} is {value!r}; a list is expected"
-            continue
-        for unknown in sorted({str(each) for each in value} - known):
-            yield f"{where}: model_info.{key} names {unknown!r}, which the policy block does not declare"
-
-
-def _facts(where: str, info: Mapping[str, Any]) -> Iterator[str]:
-    if info.get("tier") not in {None, "free", "paid"}:
-        # litellm/types/router.py, ModelInfo: the router drops such a deployment with a log line.
-        yield (
-            f"{where}: model_info.tier is LiteLLM's own and takes only 'free' or 'paid', {info['tier']!r} stands "
-            "there; a quality tier is model_info.quality_tier"
-        )
-    if info.get("attributes") is not None and not isinstance(info["attributes"], list):
-        yield f"{where}: model_info.attributes is {info['attributes']!r}; a list is expected"
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

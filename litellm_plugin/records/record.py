@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.routing.attempts import AttemptStatus
-    from litellm_plugin.routing.candidates import Affinity, Candidate, EndpointStatistics
+    from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
     from litellm_plugin.routing.decision import Assessment, Decision, RuleMatch
     from litellm_plugin.routing.facts import CallType, FactValue, RequestFacts, RoutingScope
 
@@ -169,6 +169,8 @@ def attempt_record(
     input_tokens: int | None,
     output_tokens: int | None,
     cost_usd: float | None,
+    expected_cost_usd: float | None,
+    expected_output_tokens: float | None,
     cache_hit: bool | None,
     is_final: bool,
 ) -> Record:
@@ -190,6 +192,8 @@ def attempt_record(
         input_tokens: Prompt tokens as billed.
         output_tokens: Completion tokens as billed.
         cost_usd: What LiteLLM billed; None when it knows no price.
+        expected_cost_usd: What the decision expected it to cost; None when a price is unknown.
+        expected_output_tokens: The length of the answer that it was reckoned with.
         cache_hit: Whether the answer came from LiteLLM's cache; None when unknown.
         is_final: Whether no further attempt follows.
     """
@@ -206,6 +210,8 @@ def attempt_record(
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
         "cost_usd": _number(cost_usd),
+        "expected_cost_usd": _number(expected_cost_usd),
+        "expected_output_tokens": _number(expected_output_tokens),
         "cache_hit": cache_hit,
         "is_final": is_final,
     }
@@ -268,7 +274,7 @@ def _choice(decision: Decision | None) -> Record:
         "request": _request(decision.facts),
         "seed": decision.seed,
         "session_deployment": _text(decision.affinity.session_deployment),
-        "candidates": [_candidate(each, decision.affinity) for each in told],
+        "candidates": [_candidate(each, decision) for each in told],
         "candidates_omitted": len(decision.assessments) - len(told),
         "chosen": _chosen(decision.chosen),
         "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
@@ -336,8 +342,9 @@ def _request(facts: RequestFacts) -> Record:
     }
 
 
-def _candidate(assessment: Assessment, affinity: Affinity) -> Record:
+def _candidate(assessment: Assessment, decision: Decision) -> Record:
     candidate = assessment.candidate
+    prices = candidate.prices_for(decision.scope.tenant_tier).at(decision.facts.input_tokens)
     return {
         "deployment_id": _cut(candidate.deployment_id),
         "endpoint": _cut(candidate.endpoint),
@@ -347,15 +354,18 @@ def _candidate(assessment: Assessment, affinity: Affinity) -> Record:
         "exclusion": str(assessment.exclusion) if assessment.exclusion else None,
         "detail": _cut(assessment.detail),
         "expected_cost_usd": _number(assessment.expected_cost_usd),
+        "expected_output_tokens": _number(assessment.expected_output_tokens),
+        "cost_terms": {_cut(name): _number(value) for name, value in assessment.cost_terms.items()},
         "prices": {
-            "input_usd": _number(candidate.prices.input_usd),
-            "output_usd": _number(candidate.prices.output_usd),
-            "request_usd": _number(candidate.prices.request_usd),
+            "input_usd": _number(prices.input_usd),
+            "cached_input_usd": _number(prices.cached_input_usd),
+            "output_usd": _number(prices.output_usd),
+            "request_usd": _number(prices.request_usd),
         },
         "rank": assessment.rank,
         "terms": {_cut(name): _number(value) for name, value in assessment.terms.items()},
         "in_flight": assessment.in_flight,
-        "warm_tokens": affinity.warm_tokens.get(candidate.deployment_id, 0),
+        "warm_tokens": decision.affinity.warm_tokens.get(candidate.deployment_id, 0),
         "statistics": _statistics(assessment.statistics) if assessment.statistics else None,
     }
 

@@ -15,9 +15,10 @@ from litellm_plugin.routing.candidates import (
     Candidate,
     EndpointStatistics,
     Prices,
+    PriceStep,
     StatisticsSnapshot,
 )
-from litellm_plugin.routing.cost import expected_cost_usd
+from litellm_plugin.routing.cost import ExpectedCost, expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Decision, Exclusion, RuleMatch
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.expressions import KNOWN_NAMES, Condition, compile_condition
@@ -78,6 +79,7 @@ __all__ = [
     "Decision",
     "EndpointStatistics",
     "Exclusion",
+    "ExpectedCost",
     "FactValue",
     "Fallback",
     "Halt",
@@ -86,6 +88,7 @@ __all__ = [
     "Measurement",
     "Moment",
     "PastAttempt",
+    "PriceStep",
     "Prices",
     "Quality",
     "Ranked",
@@ -113,12 +116,13 @@ __all__ = [
     "decide",
     "embedding_facts",
     "estimate_tokens",
-    "expected_cost_usd",
+    "expected_cost",
     "following",
     "load_languages",
     "messages_facts",
     "named_endpoints",
     "request_facts",
     "responses_facts",
+    "route_of",
     "row_condition",
 ]

@@ -62,9 +62,33 @@ class Measurement:
         status: How it ended.
         total_ms: Time until the whole answer or the error; None where it tells nothing, as of a session.
         first_token_ms: Time until the first token of a stream; None for whole answers and errors.
+        output_tokens: How many tokens all of its answers had together; None when nobody told.
+        answers: How many answers the caller asked for at once.
+        route: Which route the request took, see `route_of`; None where its length tells nothing of later ones.
     """
 
     deployment_id: str
     status: AttemptStatus
     total_ms: float | None
     first_token_ms: float | None = None
+    output_tokens: int | None = None
+    answers: int = 1
+    route: str | None = None
+
+    @property
+    def answer_tokens(self) -> float | None:
+        """The mean length of its answers in tokens; None where it tells nothing of later answers."""
+        if self.status is not AttemptStatus.SUCCESS or self.output_tokens is None:
+            return None
+        return self.output_tokens / max(1, self.answers)
+
+    @property
+    def output_token_ms(self) -> float | None:
+        """The time per output token, in a stream per token after the first one; None when unknown."""
+        if self.status is not AttemptStatus.SUCCESS or self.total_ms is None or not self.output_tokens:
+            return None
+        if self.first_token_ms is None:
+            return self.total_ms / self.output_tokens
+        if self.output_tokens == 1:
+            return None
+        return max(0.0, self.total_ms - self.first_token_ms) / (self.output_tokens - 1)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litellm_plugin.routing.facts import Capability
+
+
+@dataclass(frozen=True, slots=True)
+class PriceStep:
+    """What tokens cost once a prompt is longer than a limit; every token of the request costs that much.
+
+    Attributes:
+        above_tokens: The step holds for prompts of more tokens than this.
+        input_usd, output_usd, cached_input_usd: Per token; None where the step changes nothing.
+    """
+
+    above_tokens: int
+    input_usd: float | None = None
+    output_usd: float | None = None
+    cached_input_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +39,41 @@ class Prices:
         image_output_usd: Per image that is made.
         audio_input_usd: Per second of audio in the request.
         character_usd: Per character of text that is spoken.
+        query_usd: Per search query of a ranking.
+        steps: What longer prompts cost, the lowest limit first.
     """
 
     input_usd: float | None = None
     output_usd: float | None = None
-    request_usd: float = 0.0
+    request_usd: float | None = 0.0
     cached_input_usd: float | None = None
     image_input_usd: float | None = None
     image_output_usd: float | None = None
     audio_input_usd: float | None = None
     character_usd: float | None = None
+    query_usd: float | None = None
+    steps: tuple[PriceStep, ...] = ()
+
+    def at(self, input_tokens: int) -> Prices:
+        """The prices of a prompt of this many tokens."""
+        if not self.steps or input_tokens <= self.steps[0].above_tokens:
+            return self
+        found = self
+        for step in self.steps:
+            if input_tokens > step.above_tokens:
+                found = found._after(step)
+        return found
+
+    def _after(self, step: PriceStep) -> Prices:
+        def changed(price: float | None, to: float | None) -> float | None:
+            return price if to is None else to
+
+        return replace(
+            self,
+            input_usd=changed(self.input_usd, step.input_usd),
+            output_usd=changed(self.output_usd, step.output_usd),
+            cached_input_usd=changed(self.cached_input_usd, step.cached_input_usd),
+        )
 
 
 @dataclass(frozen=True, slots=True)

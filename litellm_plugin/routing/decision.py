@@ -47,6 +47,8 @@ class Assessment:
         detail: What that filter missed, for example the attribute's name.
         expected_cost_usd: Expected cost of this request there; None when a price is unknown or the endpoint
             is not authorized.
+        cost_terms: What that cost is the sum of, in USD by name (`ExpectedCost`).
+        expected_output_tokens: The length of the answer that it was reckoned with; None where none is.
         rank: Its place in the plan, from 0; None when it is not in the plan.
         statistics: What was measured of it, if anything.
         in_flight: How many attempts of this worker were under way there.
@@ -57,6 +59,8 @@ class Assessment:
     exclusion: Exclusion | None = None
     detail: str = ""
     expected_cost_usd: float | None = None
+    cost_terms: Mapping[str, float] = field(default_factory=dict, hash=False)
+    expected_output_tokens: float | None = None
     rank: int | None = None
     statistics: EndpointStatistics | None = None
     in_flight: int = 0
@@ -117,6 +121,12 @@ class Decision:
     seed: int
     notes: tuple[str, ...] = ()
     affinity: Affinity = NO_AFFINITY
+
+    def assessment_of(self, deployment_id: str) -> Assessment | None:
+        """The first assessment of the deployment of this id; None when it was no candidate."""
+        return next(
+            (each for each in self.assessments if each.candidate.deployment_id == deployment_id), None
+        )
 
     @property
     def chosen(self) -> Candidate | None:

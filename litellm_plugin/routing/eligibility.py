@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from litellm_plugin.routing.cost import expected_cost_usd
+from litellm_plugin.routing.candidates import NO_AFFINITY
+from litellm_plugin.routing.cost import expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from litellm_plugin.routing.candidates import Candidate, StatisticsSnapshot
+    from litellm_plugin.routing.candidates import Affinity, Candidate, StatisticsSnapshot
+    from litellm_plugin.routing.cost import ExpectedCost
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
 
 
@@ -26,12 +28,15 @@ class Demand:
         tried: The deployment ids that earlier attempts took.
         outside: The deployment ids that stand for an endpoint outside the scope.
         context_margin: By which share the estimate of input tokens is raised against a context window.
+        costs: What the request is expected to cost, by the deployment id of each authorized candidate; None
+            where a price is unknown.
     """
 
     facts: RequestFacts
     scope: RoutingScope
     tried: frozenset[str]
     outside: frozenset[str]
+    costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
 
 
@@ -47,14 +52,38 @@ def assess(
     statistics: StatisticsSnapshot | None = None,
     tried: frozenset[str] = frozenset(),
     context_margin: float = 0.0,
+    affinity: Affinity = NO_AFFINITY,
 ) -> tuple[Assessment, ...]:
     """Holds each candidate against the request and its permit, in the candidates' order.
 
     Each keeps the first filter that it fails. Cost and statistics are filled in for authorized candidates.
     """
     outside = frozenset(each.deployment_id for each in candidates if each.endpoint not in scope.endpoints)
-    demand = Demand(facts, scope, tried, outside, context_margin)
+    costs = _costs(
+        [each for each in candidates if each.endpoint in scope.endpoints], facts, scope, statistics, affinity
+    )
+    demand = Demand(facts, scope, tried, outside, costs, context_margin)
     return tuple(_assessment(each, demand, statistics) for each in candidates)
+
+
+def _costs(
+    authorized: Iterable[Candidate],
+    facts: RequestFacts,
+    scope: RoutingScope,
+    statistics: StatisticsSnapshot | None,
+    affinity: Affinity,
+) -> dict[str, ExpectedCost | None]:
+    answer_tokens = statistics.output_tokens.get(route_of(facts)) if statistics else None
+    return {
+        each.deployment_id: expected_cost(
+            each,
+            facts,
+            tenant_tier=scope.tenant_tier,
+            warm_tokens=affinity.warm_tokens.get(each.deployment_id, 0),
+            answer_tokens=answer_tokens,
+        )
+        for each in authorized
+    }
 
 
 def _assessment(candidate: Candidate, demand: Demand, statistics: StatisticsSnapshot | None) -> Assessment:
@@ -64,11 +93,14 @@ def _assessment(candidate: Candidate, demand: Demand, statistics: StatisticsSnap
     exclusion, detail = _first_failure(candidate, demand)
     if exclusion is Exclusion.NOT_AUTHORIZED:
         return Assessment(candidate, exclusion, detail)
+    cost = demand.costs[candidate.deployment_id]
     return Assessment(
         candidate,
         exclusion,
         detail,
-        expected_cost_usd=expected_cost_usd(candidate.prices, demand.facts),
+        expected_cost_usd=cost.total_usd if cost else None,
+        cost_terms=cost.terms if cost else {},
+        expected_output_tokens=cost.output_tokens if cost else None,
         statistics=statistics.by_deployment.get(candidate.deployment_id) if statistics else None,
         in_flight=statistics.in_flight.get(candidate.deployment_id, 0) if statistics else 0,
     )
@@ -144,10 +176,12 @@ def _max_cost(candidate: Candidate, demand: Demand) -> str | None:
     limit_usd = demand.scope.max_cost_usd
     if limit_usd is None:
         return None
-    cost_usd = expected_cost_usd(candidate.prices, demand.facts)
-    if cost_usd is None:
+    cost = demand.costs[candidate.deployment_id]
+    if cost is None:
         return "unknown cost"
-    return None if cost_usd <= limit_usd else f"about {cost_usd:.6f} USD, limit {limit_usd:.6f}"
+    if cost.total_usd <= limit_usd:
+        return None
+    return f"about {cost.total_usd:.6f} USD, limit {limit_usd:.6f}"
 
 
 def _availability(candidate: Candidate, _demand: Demand) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.candidates import NO_AFFINITY
-from litellm_plugin.routing.cost import expected_output_tokens
+from litellm_plugin.routing.cost import expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.latency_classes import LatencyClass
@@ -88,7 +88,11 @@ def decide(
     facts = latency_class.with_default(facts)
     refused = latency_class.refusal(facts, scope)
     context = RankingContext(
-        facts, scope, seed, affinity or NO_AFFINITY, output_tokens=expected_output_tokens(facts)
+        facts,
+        scope,
+        seed,
+        affinity or NO_AFFINITY,
+        output_tokens=expected_output_tokens(facts, _answer_tokens(facts, statistics)),
     )
     assessments = assess(
         candidates,
@@ -96,6 +100,7 @@ def decide(
         scope,
         statistics=statistics,
         tried=tried,
+        affinity=context.affinity,
         context_margin=policy.context_margin,
     )
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
@@ -120,6 +125,10 @@ def decide(
         notes=(*ranking.notes, *preferred, *kept),
         affinity=context.affinity,
     )
+
+
+def _answer_tokens(facts: RequestFacts, statistics: StatisticsSnapshot | None) -> float | None:
+    return statistics.output_tokens.get(route_of(facts)) if statistics else None
 
 
 def _order(ranking: Ranking, assessments: Iterable[Assessment], context: RankingContext) -> list[Ranked]:

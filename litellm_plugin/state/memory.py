@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.candidates import EndpointStatistics, StatisticsSnapshot
+from litellm_plugin.state.answer_lengths import AnswerLengths
 from litellm_plugin.state.histogram import LatencyHistogram
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class MemoryStore:
         self._slices = slices
         self._clock = clock
         self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._lengths = AnswerLengths()
+        self._in_flight: Counter[str] = Counter()
+        self._load_changed = False
         self._snapshot: StatisticsSnapshot | None = None
 
     def record(self, measurement: Measurement) -> None:
@@ -56,12 +61,32 @@ class MemoryStore:
         number = self._slice_number(self._clock())
         window.expire(before=number - self._slices + 1)
         window.add(number, measurement)
+        if measurement.route is not None and measurement.answer_tokens is not None:
+            self._lengths.add(measurement.route, measurement.answer_tokens, self._clock())
+
+    def begin(self, deployment_id: str) -> None:
+        """Counts an attempt that is under way from now on."""
+        self._in_flight[deployment_id] += 1
+        self._load_changed = True
+
+    def end(self, deployment_id: str) -> None:
+        """Counts an attempt as ended; what never began is left alone."""
+        count = self._in_flight.pop(deployment_id, 0)
+        if count > 1:
+            self._in_flight[deployment_id] = count - 1
+        self._load_changed = True
 
     def snapshot(self) -> StatisticsSnapshot:
-        """Gives the statistics of the window, at most 0.1 s old; a silent deployment has no entry."""
+        """Gives the statistics of the window, at most 0.1 s old; a silent deployment has no entry.
+
+        The attempts under way are those of this moment: load is spread by them, and a burst is shorter than 0.1 s.
+        """
         now_s = self._clock()
         if self._snapshot is None or now_s - self._snapshot.taken_at_s >= SNAPSHOT_AGE_S:
             self._snapshot = self._taken(now_s)
+        if self._load_changed:
+            self._load_changed = False
+            self._snapshot = replace(self._snapshot, in_flight=MappingProxyType(dict(self._in_flight)))
         return self._snapshot
 
     def _taken(self, now_s: float) -> StatisticsSnapshot:
@@ -71,7 +96,12 @@ class MemoryStore:
             if not window.slices:
                 del self._windows[deployment_id]
         by_deployment = {name: window.statistics() for name, window in self._windows.items()}
-        return StatisticsSnapshot(MappingProxyType(by_deployment), taken_at_s=now_s)
+        return StatisticsSnapshot(
+            MappingProxyType(by_deployment),
+            taken_at_s=now_s,
+            in_flight=MappingProxyType(dict(self._in_flight)),
+            output_tokens=self._lengths.means(now_s),
+        )
 
     def _window(self, deployment_id: str) -> _Window:
         """The deployment's window, now the youngest; beyond the bound the one silent for longest goes."""
@@ -88,13 +118,14 @@ class MemoryStore:
 class _Counts:
     """Counts and latencies of a stretch of time."""
 
-    __slots__ = ("attempts", "failures", "first_token", "total")
+    __slots__ = ("attempts", "failures", "first_token", "output_token", "total")
 
     def __init__(self) -> None:
         self.attempts = 0
         self.failures = 0
         self.total = LatencyHistogram()
         self.first_token = LatencyHistogram()
+        self.output_token = LatencyHistogram()
 
     def add(self, measurement: Measurement) -> None:
         status = measurement.status
@@ -104,12 +135,15 @@ class _Counts:
             self.total.add(measurement.total_ms)
         if measurement.first_token_ms is not None and status is not AttemptStatus.ABANDONED:
             self.first_token.add(measurement.first_token_ms)
+        if measurement.output_token_ms is not None:
+            self.output_token.add(measurement.output_token_ms)
 
     def subtract(self, other: _Counts) -> None:
         self.attempts -= other.attempts
         self.failures -= other.failures
         self.total.subtract(other.total)
         self.first_token.subtract(other.first_token)
+        self.output_token.subtract(other.output_token)
 
 
 class _Window:
@@ -144,6 +178,7 @@ class _Window:
 def _statistics(counts: _Counts) -> EndpointStatistics:
     total_p50_ms, total_p95_ms = counts.total.quantiles_ms(0.5, 0.95)
     first_token_p50_ms, first_token_p95_ms = counts.first_token.quantiles_ms(0.5, 0.95)
+    output_token_p50_ms, output_token_p95_ms = counts.output_token.quantiles_ms(0.5, 0.95)
     return EndpointStatistics(
         attempts=counts.attempts,
         failures=counts.failures,
@@ -151,4 +186,6 @@ def _statistics(counts: _Counts) -> EndpointStatistics:
         total_p95_ms=total_p95_ms,
         first_token_p50_ms=first_token_p50_ms,
         first_token_p95_ms=first_token_p95_ms,
+        output_token_p50_ms=output_token_p50_ms,
+        output_token_p95_ms=output_token_p95_ms,
     )

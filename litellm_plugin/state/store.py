@@ -15,5 +15,11 @@ class Store(Protocol):
     def record(self, measurement: Measurement) -> None:
         """Takes one ended attempt into account; absurd values are clamped, never raised."""
 
+    def begin(self, deployment_id: str) -> None:
+        """Counts an attempt that is under way from now on."""
+
+    def end(self, deployment_id: str) -> None:
+        """Counts an attempt as ended; what never began is left alone."""
+
     def snapshot(self) -> StatisticsSnapshot:
-        """Gives the statistics of the rolling window."""
+        """Gives the statistics of the rolling window, and this worker's attempts under way."""

@@ -48,12 +48,17 @@ class TestPrices:
             {"input_cost_per_token": 2.0, "output_cost_per_token": 3.0},
             input_cost_per_token=1.0,
         )
-        assert candidate(deployment).prices == Prices(1.0, 3.0, 0.0)
+        prices = candidate(deployment).prices
+        assert (prices.input_usd, prices.output_usd) == (1.0, 3.0)
 
     def test_then_the_cost_map(self):
         known = litellm.model_cost[KNOWN]
         prices = candidate(entry(f"openai/{KNOWN}")).prices
-        assert prices == Prices(known["input_cost_per_token"], known["output_cost_per_token"])
+        assert prices == Prices(
+            known["input_cost_per_token"],
+            known["output_cost_per_token"],
+            cached_input_usd=known["cache_read_input_token_cost"],
+        )
 
     def test_the_base_model_is_asked_before_the_model(self):
         base = candidate(entry("openai/gpt-4", {"base_model": KNOWN})).prices
@@ -61,7 +66,8 @@ class TestPrices:
 
     def test_a_declared_zero_is_free(self):
         deployment = entry(f"openai/{KNOWN}", input_cost_per_token=0, output_cost_per_token=0.0)
-        assert candidate(deployment).prices == Prices(0.0, 0.0)
+        prices = candidate(deployment).prices
+        assert (prices.input_usd, prices.output_usd) == (0.0, 0.0)
 
     def test_a_price_that_yaml_read_as_text_is_a_price(self):
         assert candidate(entry(input_cost_per_token="3e-6")).prices.input_usd == 3e-6
@@ -138,6 +144,25 @@ class TestRealRouter:
 
     def test_a_price_is_not_taken_from_a_sibling_with_the_same_model(self, candidates):
         assert (candidates["priced"].prices.input_usd, candidates["sibling"].prices.input_usd) == (1e-6, None)
+
+
+class TestReading:
+    def test_a_deployment_is_read_once_until_litellms_objects_change(self):
+        class OneGroup:
+            def __init__(self, entries):
+                self.entries = entries
+
+            def get_model_list(self, **_):
+                return self.entries
+
+        router = OneGroup([entry(info={"id": f"d-{number}", "region": "eu"}) for number in range(1000)])
+        deployments = Deployments(router)
+        first = deployments.of_group("gpt")
+        again = deployments.of_group("gpt")
+        router.entries[7] = entry(info={"id": "d-7", "region": "us"})
+        changed = deployments.of_group("gpt")
+        assert all(one is other for one, other in zip(first, again, strict=True))
+        assert [each.region for each in changed[6:9]] == ["eu", "us", "eu"]
 
 
 CONFIGURED = entry(

@@ -8,7 +8,10 @@ import litellm
 import pytest
 
 from litellm_plugin.errors import Reason
+from litellm_plugin.proxy.context import RoutedGroup
+from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.outcomes import Outcomes, classify
+from litellm_plugin.routing import CallType, Candidate, Prices, RequestFacts, decide
 from litellm_plugin.routing.attempts import AttemptStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -197,6 +200,117 @@ class TestSuccesses:
         self.succeed(outcomes, standard_logging_object=facts)
         (record,) = attempts(worker)
         assert (record["input_tokens"], record["output_tokens"], record["cost_usd"]) == (None, None, None)
+
+
+class TestCosts:
+    """What an attempt was expected to cost, and what came of it."""
+
+    PRICED = Candidate("eu-1", "eu", prices=Prices(1e-3, 2e-3))
+
+    def begin(self, worker, state, candidate, **facts):
+        """Begins an attempt as the final check does."""
+        request = RequestFacts("gpt", CallType.CHAT, input_tokens=10, **facts)
+        decision = decide(
+            state.policy.routing,
+            request,
+            state.scope,
+            [candidate],
+            statistics=worker.runtime.store.snapshot(),
+            seed=1,
+        )
+        routed = RoutedGroup("decision-1", decision)
+        state.facts, state.groups["gpt"] = request, routed
+        Enforcement(worker.runtime)._begin(state, routed, decision.plan[0])
+
+    def succeed(self, outcomes, **facts):
+        told = {
+            "model_id": "eu-1",
+            "prompt_tokens": 10,
+            "completion_tokens": 20,
+            "response_cost": 0.05,
+            **facts,
+        }
+        outcomes.succeeded({"standard_logging_object": told}, START, START + timedelta(seconds=2))
+
+    def test_the_expectation_stands_beside_the_bill(self, outcomes, worker, state):
+        self.begin(worker, state, self.PRICED, max_output_tokens=30)
+        self.succeed(outcomes)
+        (record,) = attempts(worker)
+        assert record["expected_cost_usd"] == pytest.approx(0.01 + 0.06)
+        assert (record["expected_output_tokens"], record["cost_usd"]) == (30, 0.05)
+
+    def test_it_stands_in_a_failed_attempt_too(self, outcomes, worker, state):
+        self.begin(worker, state, self.PRICED, max_output_tokens=30)
+        outcomes.failed("eu-1", ProviderError(500))
+        (record,) = attempts(worker)
+        assert (record["expected_cost_usd"], record["cost_usd"]) == (pytest.approx(0.07), None)
+
+    @pytest.mark.parametrize(
+        ("prices", "billed_and_recorded"),
+        [
+            pytest.param(Prices(), (0.0, None), id="no price known"),
+            pytest.param(Prices(0.0, 0.0), (0.0, 0.0), id="free"),
+            pytest.param(Prices(), (0.5, 0.5), id="LiteLLM knows one"),
+        ],
+    )
+    def test_a_bill_of_0_for_want_of_a_price_is_none(
+        self, outcomes, worker, state, *, prices, billed_and_recorded
+    ):
+        billed, recorded = billed_and_recorded
+        self.begin(worker, state, Candidate("eu-1", "eu", prices=prices))
+        self.succeed(outcomes, response_cost=billed)
+        assert attempts(worker)[0]["cost_usd"] == recorded
+
+    def test_the_next_answer_is_expected_to_be_as_long(self, outcomes, worker, state):
+        self.begin(worker, state, self.PRICED, workload="support", output_count=2)
+        self.succeed(outcomes)
+        worker.clock.advance(1)
+        self.begin(worker, state, self.PRICED, workload="support")
+        assert state.attempts[-1].expected_output_tokens == 10
+        self.begin(worker, state, self.PRICED, workload="other")
+        assert state.attempts[-1].expected_output_tokens == 512
+
+    def test_the_time_per_token_is_measured(self, outcomes, worker, state):
+        self.begin(worker, state, self.PRICED)
+        self.succeed(outcomes)
+        worker.clock.advance(1)
+        statistics = worker.runtime.store.snapshot().by_deployment["eu-1"]
+        assert statistics.output_token_p50_ms == pytest.approx(100, rel=0.02)
+
+
+class TestAttemptsUnderWay:
+    ENDS = {  # noqa: RUF012 - read only
+        "answered": lambda outcomes, worker, state: TestSuccesses().succeed(outcomes),
+        "answered from a cache": lambda outcomes, worker, state: TestSuccesses().succeed(
+            outcomes, cache_hit=True
+        ),
+        "failed": lambda outcomes, worker, state: outcomes.failed("eu-1", ProviderError(500)),
+        "broken": lambda outcomes, worker, state: outcomes.broken(
+            {"exception": ProviderError(500), **TestBrokenStreams.FACTS}
+        ),
+        "abandoned": lambda outcomes, worker, state: worker.runtime.close(state, answered=False),
+        "never reported": lambda outcomes, worker, state: outcomes.abandon(state),
+    }
+
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_an_attempt_counts_until_it_ended_and_only_once(self, outcomes, worker, state, end):
+        routed = state.groups["gpt"]
+        Enforcement(worker.runtime)._begin(state, routed, routed.decision.plan[0])
+        other = worker.runtime.store
+        other.begin("us-1")
+        assert other.snapshot().in_flight == {"eu-1": 1, "us-1": 1}
+        for _ in range(2):
+            end(outcomes, worker, state)
+        outcomes.abandon(state)
+        assert other.snapshot().in_flight == {"us-1": 1}
+
+    def test_a_call_that_no_hook_reports_ends_with_its_answer(self, outcomes, worker):
+        state = worker.state("eu", call_type=CallType.PASS_THROUGH)
+        worker.plan(state, "eu")
+        routed = state.groups["gpt"]
+        Enforcement(worker.runtime)._begin(state, routed, routed.decision.plan[0])
+        outcomes.passed(state, 200)
+        assert worker.runtime.store.snapshot().in_flight == {}
 
 
 class TestBrokenStreams:

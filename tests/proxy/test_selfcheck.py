@@ -397,3 +397,112 @@ def test_no_model_list_declares_nothing():
 def test_languages_are_declared_by_any_deployment(info, declares):
     config = {"model_list": [*CONFIG["model_list"], {"model_name": "x", "model_info": info}]}
     assert declares_languages(config) is declares
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        pytest.param(
+            {"clearence": ["phi"]}, "clearence is not known; did you mean 'clearances'?", id="misspelt"
+        ),
+        pytest.param(
+            {"language": ["en"]}, "language is not known; did you mean 'languages'?", id="one language"
+        ),
+        pytest.param(
+            {"quality": "high"}, "quality is 'high'; a number from 0 to 1 is expected", id="quality text"
+        ),
+        pytest.param({"quality": 3}, "quality is 3; a number from 0 to 1 is expected", id="quality above 1"),
+        pytest.param({"quality": True}, "quality is True; a number from 0 to 1", id="quality a truth value"),
+        pytest.param(
+            {"languages": "en"}, "languages is 'en'; a list of ISO 639-1 codes", id="languages text"
+        ),
+        pytest.param(
+            {"languages": ["English"]}, "languages is ['English']; a list of ISO 639-1", id="no code"
+        ),
+        pytest.param(
+            {"capabilities": "vision"}, "capabilities is 'vision'; a list is expected", id="capability text"
+        ),
+        pytest.param(
+            {"capabilities": ["visoin"]},
+            "names 'visoin', which is not known; did you mean 'vision'?",
+            id="capability",
+        ),
+        pytest.param(
+            {"capabilities": [5]},
+            "names 5, which is not known; known are function_calling",
+            id="no capability",
+        ),
+        pytest.param({"region": 5}, "region is 5; a name is expected", id="region"),
+        pytest.param(
+            {"max_output_tokens": "4k"}, "max_output_tokens is '4k'; a whole number above 0", id="window text"
+        ),
+        pytest.param(
+            {"max_input_tokens": 0}, "max_input_tokens is 0; a whole number above 0", id="no window"
+        ),
+        pytest.param(
+            {"cache_lifetime_seconds": -5}, "cache_lifetime_seconds is -5; a number of seconds", id="lifetime"
+        ),
+        pytest.param(
+            {"input_cost_per_token": "cheap"},
+            "model_info.input_cost_per_token is 'cheap'; a price in USD",
+            id="price",
+        ),
+        pytest.param(
+            {"output_cost_per_token": -1e-6},
+            "model_info.output_cost_per_token is -1e-06; a price",
+            id="negative price",
+        ),
+        pytest.param(
+            {"prices": [1]}, "prices is [1]; a table of prices by tenant tier is expected", id="no tiers"
+        ),
+        pytest.param(
+            {"prices": {"pro": 1}},
+            "model_info.prices.pro is 1; prices by LiteLLM's names",
+            id="no tier's prices",
+        ),
+        pytest.param(
+            {"prices": {"gold": {}}}, "names 'gold', which `tenant_tiers` of the policy block", id="no tier"
+        ),
+        pytest.param(
+            {"prices": {"pro": {"input": 1}}}, "model_info.prices.pro.input is no price", id="no price's name"
+        ),
+        pytest.param(
+            {"prices": {"pro": {"input_cost_per_token": "x"}}},
+            "prices.pro.input_cost_per_token is 'x'; a price",
+            id="tier's price",
+        ),
+    ],
+)
+def test_a_fact_that_cannot_be_read_is_refused_by_its_key(tmp_path, info, said):
+    (finding,) = findings(with_deployment(model_info={"id": "x", **info}), tmp_path)
+    assert finding.startswith("model_list[1] ('gpt')")
+    assert said in finding
+
+
+def test_a_price_of_litellm_params_is_read_too(tmp_path):
+    (finding,) = findings(
+        with_deployment(litellm_params={"model": "openai/x", "input_cost_per_token": "x"}), tmp_path
+    )
+    assert "litellm_params.input_cost_per_token is 'x'; a price in USD, 0 or more, is expected" in finding
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"quality": 0, "languages": ["en", "pt-BR"], "capabilities": ["vision", "reasoning"], "region": "eu"},
+        {
+            "max_output_tokens": 9,
+            "cache_lifetime_seconds": 0.5,
+            "prices": {"pro": {"input_cost_per_token": "3e-6"}},
+        },
+        {
+            "input_cost_per_token": "os.environ/PRICE",
+            "output_cost_per_token": "2e-6",
+            "input_cost_per_request": 0,
+        },
+        {"mode": "chat", "max_tokens": 5, "base_model": "x", "supports_vision": True, "team_id": "t"},
+    ],
+)
+def test_facts_as_they_are_meant_pass(tmp_path, info):
+    config = with_deployment(model_info={"id": "x", **info})
+    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))

@@ -59,7 +59,14 @@ def decision(*, verdict=None, model="gpt-4o", statistics=True, max_output_tokens
         ),
         scope=scope(),
         assessments=(
-            Assessment(EU, expected_cost_usd=0.00695, rank=None if verdict else 0, statistics=measured),
+            Assessment(
+                EU,
+                expected_cost_usd=0.00695,
+                cost_terms={"input": 0.00295, "output": 0.004},
+                expected_output_tokens=400,
+                rank=None if verdict else 0,
+                statistics=measured,
+            ),
             Assessment(US, exclusion=Exclusion.NOT_AUTHORIZED),
         ),
         rule=RuleMatch(
@@ -114,6 +121,8 @@ def build_attempt(**changes):
         "input_tokens": 1174,
         "output_tokens": 362,
         "cost_usd": 0.006555,
+        "expected_cost_usd": 0.00695,
+        "expected_output_tokens": 400,
         "cache_hit": False,
         "is_final": True,
     }

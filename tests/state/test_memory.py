@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from litellm_plugin.routing import AttemptStatus, EndpointStatistics, Measurement
 from litellm_plugin.state import MemoryStore, Store
+from litellm_plugin.state.answer_lengths import MOST_ROUTES, AnswerLengths
 from litellm_plugin.state.memory import MOST_DEPLOYMENTS
 
 
@@ -118,6 +119,118 @@ def test_a_snapshot_does_not_change(store, clock):
     store.record(measured())
     store.snapshot()
     assert first.by_deployment["d"].attempts == 1
+
+
+class TestOutputTokens:
+    def test_a_stream_is_timed_after_its_first_token(self, store):
+        store.record(Measurement("d", AttemptStatus.SUCCESS, 1100.0, 100.0, output_tokens=11))
+        statistics = statistics_of(store)
+        assert (statistics.output_token_p50_ms, statistics.output_token_p95_ms) == pytest.approx(
+            (100, 100), rel=0.02
+        )
+
+    def test_a_whole_answer_is_timed_over_all_its_tokens(self, store):
+        store.record(Measurement("d", AttemptStatus.SUCCESS, 1100.0, output_tokens=11))
+        assert statistics_of(store).output_token_p50_ms == pytest.approx(100, rel=0.02)
+
+    @pytest.mark.parametrize(
+        "measurement",
+        [
+            pytest.param(
+                Measurement("d", AttemptStatus.SUCCESS, 100.0, 10.0, output_tokens=1), id="one token"
+            ),
+            pytest.param(Measurement("d", AttemptStatus.SUCCESS, 100.0, output_tokens=0), id="no token"),
+            pytest.param(Measurement("d", AttemptStatus.SUCCESS, 100.0), id="no usage"),
+            pytest.param(Measurement("d", AttemptStatus.SUCCESS, None, output_tokens=5), id="a session"),
+            pytest.param(Measurement("d", AttemptStatus.TIMEOUT, 100.0, output_tokens=5), id="cut off"),
+        ],
+    )
+    def test_what_has_no_time_per_token_gives_none(self, store, measurement):
+        store.record(measurement)
+        assert statistics_of(store).output_token_p50_ms is None
+
+    def test_it_leaves_the_window_too(self, store, clock):
+        store.record(Measurement("d", AttemptStatus.SUCCESS, 1000.0, output_tokens=1))
+        clock.now_s += 200
+        store.record(measured())
+        clock.now_s += 200
+        assert statistics_of(store).output_token_p50_ms is None
+
+
+class TestAnswerLengths:
+    def answer(self, store, tokens, route="r", **fields):
+        status = fields.pop("status", AttemptStatus.SUCCESS)
+        store.record(Measurement("d", status, 1.0, output_tokens=tokens, route=route, **fields))
+
+    def lengths(self, store, clock):
+        clock.now_s += 1
+        return dict(store.snapshot().output_tokens)
+
+    def test_a_route_has_the_mean_of_its_answers(self, store, clock):
+        for tokens, route in ((10, "r"), (40, "r"), (7, "other")):
+            self.answer(store, tokens, route)
+        assert self.lengths(store, clock) == {"r": 25, "other": 7}
+
+    def test_several_answers_at_once_count_as_one_of_their_mean(self, store, clock):
+        self.answer(store, 30, answers=3)
+        assert self.lengths(store, clock) == {"r": 10}
+
+    @pytest.mark.parametrize(
+        ("tokens", "fields"),
+        [
+            pytest.param(None, {}, id="no usage"),
+            pytest.param(9, {"route": None}, id="no route"),
+            pytest.param(9, {"status": AttemptStatus.TIMEOUT}, id="no answer"),
+        ],
+    )
+    def test_what_tells_of_no_answer_is_left_out(self, store, clock, tokens, fields):
+        self.answer(store, tokens, **fields)
+        assert self.lengths(store, clock) == {}
+
+    def test_old_answers_are_forgotten(self, store, clock):
+        self.answer(store, 10)
+        clock.now_s += 1800
+        self.answer(store, 40)
+        clock.now_s += 1800
+        assert self.lengths(store, clock) == {"r": 40}
+        clock.now_s += 3600
+        assert self.lengths(store, clock) == {}
+
+    def test_the_number_of_routes_is_bounded_and_the_most_silent_goes(self, store, clock):
+        for number in range(MOST_ROUTES):
+            self.answer(store, 1, str(number))
+        self.answer(store, 1, "0")
+        self.answer(store, 1, "new")
+        routes = self.lengths(store, clock)
+        assert len(routes) == MOST_ROUTES
+        assert {"0", "new"} <= set(routes)
+        assert "1" not in routes
+
+    @pytest.mark.parametrize(("window_s", "slices"), [(0, 1), (-1, 1), (math.nan, 1), (1, 0)])
+    def test_a_window_without_extent_is_refused(self, window_s, slices):
+        with pytest.raises(ValueError, match="expected a positive window"):
+            AnswerLengths(window_s, slices)
+
+
+class TestAttemptsUnderWay:
+    def test_they_are_counted_by_deployment(self, store):
+        for name in ("a", "b", "a"):
+            store.begin(name)
+        assert store.snapshot().in_flight == {"a": 2, "b": 1}
+
+    def test_they_are_those_of_this_moment(self, store, clock):
+        store.begin("a")
+        early = store.snapshot()
+        clock.now_s += 0.01
+        store.end("a")
+        assert (dict(early.in_flight), dict(store.snapshot().in_flight)) == ({"a": 1}, {})
+
+    @given(st.lists(st.tuples(st.booleans(), st.sampled_from("ab"))))
+    def test_they_are_never_negative(self, events):
+        store = MemoryStore()
+        for begins, name in events:
+            (store.begin if begins else store.end)(name)
+            assert all(count > 0 for count in store.snapshot().in_flight.values())
 
 
 def test_the_number_of_deployments_is_bounded_and_the_most_silent_goes(store):

@@ -1,0 +1,51 @@
+"""Costs: what a request was expected to cost beside what LiteLLM billed for it, through a real proxy."""
+
+from __future__ import annotations
+
+import pytest
+from fleet import PRICES
+from typer.testing import CliRunner
+
+from litellm_plugin.cli import app
+from litellm_plugin.routing import estimate_tokens
+
+pytestmark = pytest.mark.proxy
+
+PRICE_USD = PRICES["eu-a"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_bill_is_litellms_and_the_expectation_differs_by_the_estimates_alone(fleet, stream):
+    answer = fleet.send("chat", ["eu-a"], max_tokens=40, **({"stream": True} if stream else {}))
+
+    decision, attempt = fleet.records_of(answer)
+    used = attempt["input_tokens"] + attempt["output_tokens"]
+    assert attempt["cost_usd"] == pytest.approx(used * PRICE_USD)
+    expected_tokens = decision["request"]["input_tokens"] + attempt["expected_output_tokens"]
+    assert attempt["expected_cost_usd"] == pytest.approx(expected_tokens * PRICE_USD)
+    assert attempt["expected_output_tokens"] <= 40
+    (chosen,) = [each for each in decision["candidates"] if each["rank"] == 0]
+    assert (
+        chosen["expected_cost_usd"]
+        == attempt["expected_cost_usd"]
+        == pytest.approx(sum(chosen["cost_terms"].values()))
+    )
+
+
+def test_the_length_of_earlier_answers_is_expected_of_the_next(fleet):
+    first = fleet.records_of(fleet.send("messages", ["claude-eu"], max_tokens=5000))[-1]
+    for _ in range(20):
+        _, attempt = fleet.records_of(fleet.send("messages", ["claude-eu"], max_tokens=5000))
+        if attempt["expected_output_tokens"] != first["expected_output_tokens"]:
+            break
+
+    assert attempt["expected_output_tokens"] == pytest.approx(first["output_tokens"], abs=3)
+
+
+def test_the_report_reads_the_log_of_a_proxy(fleet):
+    fleet.records_of(fleet.send("chat", ["eu-a"], max_tokens=estimate_tokens(100)))
+
+    result = CliRunner().invoke(app, ["report", "cost", str(fleet.log_path), "--by", "endpoint"])
+
+    assert result.exit_code == 0
+    assert any(line.startswith("eu-a ") for line in result.stdout.splitlines())
