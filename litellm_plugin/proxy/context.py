@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.permit import Claim, Permit
+    from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.proxy.stored import StoredId
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
@@ -35,6 +36,7 @@ class Attempt:
         candidate: The deployment that is called.
         started_s: Monotonic seconds.
         status: How it ended; None while it runs.
+        would_have: What would have been called in its place, where nothing is enforced and LiteLLM chose otherwise.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Attempt:
     candidate: Candidate
     started_s: float
     status: AttemptStatus | None = None
+    would_have: Candidate | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Permitted:
         call_type: The kind of call, from the path.
         method, template: The route that the app's own router matches.
         received_s: Monotonic seconds.
+        shadow: The second policy, which is computed beside the first; None without.
         slot: The field in which LiteLLM keeps its own metadata of this request.
         stored: The stored response that the request names.
         pinned: The deployment ids that alone may serve the request; None when the plan alone says.
@@ -84,6 +88,8 @@ class Permitted:
         response_started: Whether the first byte of the answer's body went out.
         unreported: How an attempt ended of which LiteLLM never told the end.
         closed: Whether the request is over, so that nothing may be sent on its behalf.
+        spared: How the request would have ended, where nothing is enforced.
+        wanted: The deployment that would have been called next, where nothing is enforced.
     """
 
     policy: PolicySnapshot
@@ -93,6 +99,7 @@ class Permitted:
     method: str
     template: str
     received_s: float
+    shadow: Shadow | None = None
     slot: Slot = "metadata"
     stored: StoredId | None = None
     pinned: frozenset[str] | None = None
@@ -115,6 +122,8 @@ class Permitted:
     response_started: bool = False
     unreported: AttemptStatus = AttemptStatus.ABANDONED
     closed: bool = False
+    spared: Verdict | None = None
+    wanted: Candidate | None = None
 
     @property
     def is_socket(self) -> bool:
@@ -168,11 +177,16 @@ class Administrative:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """A request that would have ended in admission, where nothing is enforced: LiteLLM serves it as it likes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Denied:
     """A request that ended in admission; anything that still runs for it may call nothing."""
 
 
-RequestState: TypeAlias = Permitted | Administrative | Denied
+RequestState: TypeAlias = Permitted | Administrative | Spared | Denied
 
 _state: Final[ContextVar[RequestState | None]] = ContextVar("permit_router_request", default=None)
 

@@ -286,11 +286,12 @@ class Enforcement:
         started_s = self._runtime.clock.monotonic()
         statistics = self._runtime.store.snapshot()
         routing = state.policy.routing
+        offered = [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned]
         decision = decide(
             replace(routing, attempts=1) if state.endpoint is not None else routing,
             replace(_facts(state), model_group=group),
             state.scope,
-            [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned],
+            offered,
             statistics=statistics,
             seed=_seed(state.permit.request_id),
             tried=state.tried,
@@ -301,7 +302,18 @@ class Enforcement:
         if decision.verdict is not None and any(each.decision.plan for each in state.groups.values()):
             # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
             decision = replace(decision, verdict=unserved(state))
-        routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
+        shadowed = None
+        if state.shadow is not None:
+            shadowed = state.shadow.decide(
+                decision,
+                offered,
+                state.permit,
+                statistics=statistics,
+                tried=state.tried,
+                attempts=1 if state.endpoint is not None else None,
+                now=self._runtime.clock.wall(),
+            )
+        routed = RoutedGroup(self._runtime.recorder.decision(state, decision, shadowed), decision)
         state.groups[group] = routed
         if decision.verdict is not None:
             raise RequestDenied(decision.verdict)

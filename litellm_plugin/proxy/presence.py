@@ -67,6 +67,10 @@ class Presence:
         """What is no longer in its place; empty when all is. It takes a few microseconds."""
         return [*self._hook_faults(), *self._app_faults(), *self._router_faults()]
 
+    def displaced(self) -> list[str]:
+        """What is no longer where it sees requests; all that counts where nothing is enforced."""
+        return [*self._hook_faults(), *self._layer_faults()]
+
     def _hook_faults(self) -> Iterator[str]:
         callbacks = litellm.callbacks
         place = next((place for place, each in enumerate(callbacks) if each is self._hooks), None)
@@ -82,15 +86,18 @@ class Presence:
             yield "the hooks were taken off the plugin's runtime"
 
     def _app_faults(self) -> Iterator[str]:
+        yield from self._layer_faults()
+        if not redirects_are_forbidden():
+            yield "an HTTP client follows redirects again: its send method was replaced"
+        if not repeats_are_forbidden():
+            yield "the OpenAI client repeats requests by itself again: its get_max_retries was replaced"
+
+    def _layer_faults(self) -> Iterator[str]:
         outer = exception_middleware(self._app)
         if outer is None or not isinstance(outer.app, Admission):
             yield "admission is not in the app's middleware stack"
         if not isinstance(self._app.router.middleware_stack, Backstop):
             yield "the backstop is not in the app's router"
-        if not redirects_are_forbidden():
-            yield "an HTTP client follows redirects again: its send method was replaced"
-        if not repeats_are_forbidden():
-            yield "the OpenAI client repeats requests by itself again: its get_max_retries was replaced"
 
     def _router_faults(self) -> Iterator[str]:
         router = proxy_server.llm_router

@@ -71,6 +71,7 @@ class PolicyBlock(StrictModel):
     paths: list[PathBlock] = Field(default=[], max_length=256)
     body_fields: list[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]] = []
     egress: dict[EgressName, list[Name]] = {}
+    shadow: str | None = Field(default=None, min_length=1)
 
     @field_validator("classifications", "latency_classes", mode="before")
     @classmethod
