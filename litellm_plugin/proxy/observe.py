@@ -37,21 +37,19 @@ OBSERVING: Final = (
     "likes, and prompts may reach any endpoint; the decision log tells what would have been refused"
 )
 _MODE_LINE: Final = (MODE_HEADER.encode(), b"observe")
-# What of a caller's body says where a call goes, with whose account, or what stands in a deployment's place.
-_STEERING: Final = (
-    frozenset(DESTINATION)
-    | DESTINATIONS
-    | {
-        "client",
-        "custom_llm_provider",
-        "litellm_params",
-        "model_info",
-        "model_list",
-        "router_settings_override",
-        "specific_deployment",
-        "user_config",
-    }
-)
+# What of a request says where a call goes, with whose account, or what stands in a deployment's place.
+_STEERING: Final = frozenset(DESTINATION) | {
+    "client",
+    "custom_llm_provider",
+    "litellm_params",
+    "model_info",
+    "model_list",
+    "router_settings_override",
+    "specific_deployment",
+    "user_config",
+}
+# A team's own callbacks stand in LiteLLM's request object too; in a body they are a caller's.
+_STEERING_OF_A_BODY: Final = _STEERING | DESTINATIONS
 _LARGEST_BODY_BYTES: Final = 32 * 1024 * 1024
 _INTERNAL: Final = Verdict(
     Reason.INTERNAL_ERROR, "The permit router failed; in mode enforce nothing would be sent."
@@ -324,17 +322,23 @@ def spare(runtime: Runtime, state: Permitted, error: Exception) -> None:
 
 async def _unsteered(scope: Scope, state: object, heard: Heard) -> bytes | None:
     """The body without the fields that say where a call goes; None where it has none, or is no JSON object."""
-    kind = next((value for name, value in scope["headers"] if name.lower() == b"content-type"), b"")
-    if isinstance(state, Administrative) or b"json" not in kind:
+    kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
+    # LiteLLM takes every body for JSON whose type does not speak of a form.
+    if (
+        isinstance(state, Administrative)
+        or scope["method"] != "POST"
+        or any(b"form" in kind for kind in kinds)
+    ):
         return None
     body = await heard.body(_LARGEST_BODY_BYTES)
     try:
         document = json.loads(body or b"null")
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, dict) or document.keys().isdisjoint(_STEERING):
+    if not isinstance(document, dict) or document.keys().isdisjoint(_STEERING_OF_A_BODY):
         return None
-    return json.dumps({name: value for name, value in document.items() if name not in _STEERING}).encode()
+    kept = {name: value for name, value in document.items() if name not in _STEERING_OF_A_BODY}
+    return json.dumps(kept).encode()
 
 
 def _traced(scope: Scope, state: Permitted) -> dict[str, Any]:

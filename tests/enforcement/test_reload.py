@@ -16,6 +16,8 @@ pytestmark = pytest.mark.proxy
 # Each worker looks once a second; a loaded machine is no fault of ours.
 PATIENT_S = 20.0
 RELOAD = "/permit-router/v1/reload"
+# LiteLLM takes longer to import than uvicorn waits for a new worker by itself.
+TWO_WORKERS = {"NUM_WORKERS": "2", "TIMEOUT_WORKER_HEALTHCHECK": "60"}
 PINNED = {"strategy": "static", "endpoints": ["us-b"]}
 
 
@@ -216,7 +218,7 @@ class TestWorkers:
         return {each["worker"]: each["config_hash"] for each in healths}
 
     def test_all_of_them_follow(self):
-        with ReloadedFleet(env={"NUM_WORKERS": "2"}) as fleet:
+        with ReloadedFleet(env=TWO_WORKERS) as fleet:
             fleet.ready()
             deadline_s = time.monotonic() + PATIENT_S
             while len(before := self.hashes(fleet)) < 2 and time.monotonic() < deadline_s:
