@@ -219,6 +219,8 @@ class TestWorkers:
 
     def test_all_of_them_follow(self):
         with ReloadedFleet(env=TWO_WORKERS) as fleet:
+            # Three processes import LiteLLM at once.
+            fleet.proxy.wait_ready(240)
             fleet.ready()
             deadline_s = time.monotonic() + PATIENT_S
             while len(before := self.hashes(fleet)) < 2 and time.monotonic() < deadline_s:
