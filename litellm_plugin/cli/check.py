@@ -20,6 +20,7 @@ from litellm_plugin.proxy.selfcheck import (
     deployment_ids,
     policy_warnings,
     read_policy,
+    read_shadow,
     registration_findings,
 )
 from litellm_plugin.routing import Static
@@ -59,6 +60,7 @@ def check(
         flags = Flags()
         enabled = flags.enabled
         policy = read_policy(settings, flags, base=config.resolve().parent)
+        read_shadow(policy, settings, flags, base=config.resolve().parent)
     except ConfigurationError as error:
         findings += str(error).splitlines()
     else:

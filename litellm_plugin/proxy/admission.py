@@ -18,12 +18,15 @@ from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body, said_in_headers
 from litellm_plugin.proxy.content_urls import urls_refused
 from litellm_plugin.proxy.context import Administrative, Denied, Permitted, enter
+from litellm_plugin.proxy.control import is_reload, send_reload
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.health import READINESS_PATH, is_health, send_health
 from litellm_plugin.proxy.meaning import body_reader
+from litellm_plugin.proxy.observe import Observation
 from litellm_plugin.proxy.paths import ADMINISTRATIVE, PathKind, Route, RouteTable, classify_template
 from litellm_plugin.proxy.payload import Disconnected, Payload, publish, read_body
 from litellm_plugin.proxy.request_line import check_path, request_line
+from litellm_plugin.proxy.scope import KEY_HEADERS, scrubbed
 from litellm_plugin.proxy.slots import metadata_slot
 from litellm_plugin.proxy.websocket import Socket, socket_query
 from litellm_plugin.routing import CallType, request_facts
@@ -34,30 +37,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from litellm_plugin.permit import Claim, Permit
+    from litellm_plugin.proxy.in_force import InForce
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.settings import PolicySnapshot
 
-# Every header that LiteLLM takes its key from.
-_KEY_HEADERS: Final = (
-    b"x-litellm-api-key",
-    b"authorization",
-    b"api-key",
-    b"x-api-key",
-    b"x-goog-api-key",
-    b"ocp-apim-subscription-key",
-)
 # Reading a megabyte takes some 10 ms; a body of the largest size would hold every request of the worker up.
 _LARGE_BODY_BYTES: Final = 1_000_000
-_TRACE_HEADER: Final = b"x-litellm-trace-id"
-# What a caller may still say to LiteLLM in its own headers; the others steer retries, tags, timeouts or caches.
-_LITELLM_HEADERS: Final = frozenset(
-    {
-        b"x-litellm-api-key",
-        b"x-litellm-customer-id",
-        b"x-litellm-end-user-id",
-        b"x-litellm-spend-logs-metadata",
-    }
-)
 
 
 class Refused(Exception):  # noqa: N818 - carries a verdict inside this module
@@ -83,33 +68,37 @@ class Admission:
         self.routes = routes
         self._runtime = runtime
         self._enforcement = Enforcement(runtime)
+        self._observation = Observation(self, self._enforcement, runtime)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one HTTP request or websocket; any other event passes."""
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
-            return
-        if is_health(scope):
+        elif is_health(scope):
             await send_health(send, self._runtime)
-            return
-        if self._runtime.is_inert:
+        elif is_reload(scope):
+            await send_reload(scope, send, self._runtime)
+        elif self._runtime.is_inert:
             await self.app(scope, receive, send)
-            return
+        elif self._runtime.observes:
+            await self._observation(scope, receive, send)
+        else:
+            await self._enforced(scope, receive, send)
+
+    async def _enforced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The one policy that all of this request is judged by, whatever is put in force meanwhile.
+        current = self._runtime.in_force
         route: Route | None = None
         try:
-            route = self._opened(self.routes.classify(scope))
-            state, receive = await self._admit(scope, route, receive)
+            route = self.classify(scope, current)
+            state, receive = await self.admit(scope, route, receive, current)
         except Disconnected:
             return
         except Refused as refused:
-            await self._refuse(send, scope, route, refused)
+            await self._refuse(send, scope, route, refused, current)
             return
-        except Exception:
-            self._runtime.log.exception("Admission failed; the request is denied")
-            verdict = Verdict(
-                Reason.INTERNAL_ERROR, "The permit router failed; nothing was sent to a provider."
-            )
-            await self._refuse(send, scope, route, Refused(verdict))
+        except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
+            await self._refuse(send, scope, route, Refused(*self.verdict_of(error)), current)
             return
         enter(state)
         if isinstance(state, Permitted):
@@ -118,11 +107,20 @@ class Admission:
         elif route.template == READINESS_PATH and self._runtime.faults():
             await send_health(send, self._runtime)
         else:
-            await self.app(self._scrubbed(scope, None), receive, send)
+            await self.app(scrubbed(scope, None, current), receive, send)
 
-    def _opened(self, route: Route) -> Route:
+    def verdict_of(self, error: Exception) -> tuple[Verdict, Permit | None]:
+        """How a request ends for this error of `admit`, and its permit if there was a valid one."""
+        if isinstance(error, Refused):
+            return error.verdict, error.permit
+        self._runtime.log.error("Admission failed; the request is denied", exc_info=error)
+        verdict = Verdict(Reason.INTERNAL_ERROR, "The permit router failed; nothing was sent to a provider.")
+        return verdict, None
+
+    def classify(self, scope: Scope, current: InForce | None) -> Route:
         """The route as the policy block opens it; a path that is open by itself stays what it is."""
-        policy = self._runtime.policy
+        route = self.routes.classify(scope)
+        policy = current.policy if current else None
         key = (route.method, route.template or "")
         if policy is None or route.kind is not PathKind.REFUSED or key not in policy.paths:
             return route
@@ -132,12 +130,19 @@ class Admission:
             return replace(route, kind=PathKind.ADMINISTRATIVE)
         return replace(route, kind=PathKind.GOVERNED, call_type=CallType.PASS_THROUGH)
 
-    async def _admit(
-        self, scope: Scope, route: Route, receive: Receive
+    async def admit(
+        self, scope: Scope, route: Route, receive: Receive, current: InForce | None
     ) -> tuple[Permitted | Administrative, Receive]:
+        """The state of a request that may go in, and what LiteLLM receives of it.
+
+        Raises:
+            Refused: It may not.
+            Disconnected: The client went away while its body was read.
+        """
         if route.kind is PathKind.ADMINISTRATIVE:
             if (route.method, route.template) not in ADMINISTRATIVE:
-                self._policy()  # what the policy block opened stands behind the hooks, so they must be there
+                # What the policy block opened stands behind the hooks, so they must be there.
+                self._whole(current)
             return Administrative(), receive
         if route.kind is PathKind.REFUSED or route.call_type is None or route.template is None:
             raise Refused(
@@ -147,9 +152,10 @@ class Admission:
                 )
             )
         received_s = self._runtime.clock.monotonic()
-        policy = self._policy()
+        current = self._whole(current)
+        policy = current.policy
         publish_body = _publisher(scope, route.call_type)
-        permit = self._verify(scope, policy)
+        permit = self._verify(scope, current)
         verified_s = self._runtime.clock.monotonic()
         uncleared = self._runtime.holding.refusal(permit.data_classification)
         if uncleared is not None:
@@ -166,13 +172,14 @@ class Admission:
             method=route.method,
             template=route.template,
             received_s=received_s,
+            shadow=current.shadow,
             slot=metadata_slot(scope),
             endpoint=policy.paths[route.method, route.template]
             if route.call_type is CallType.PASS_THROUGH
             else None,
             caller=caller,
             claim=claim,
-            held=self._runtime.egress.held(permit.data_classification),
+            held=current.egress.held(permit.data_classification),
             dropped_fields=payload.dropped if payload else (),
         )
         if state.endpoint is not None and payload is not None:
@@ -184,20 +191,20 @@ class Admission:
         state.timings_ms["bind"] = (bound_s - verified_s) * 1000
         return state, payload.replay(receive) if payload else receive
 
-    def _policy(self) -> PolicySnapshot:
+    def _whole(self, current: InForce | None) -> InForce:
+        """What is in force, if the plugin is whole."""
         faults = self._runtime.faults()
-        policy = self._runtime.policy
-        if policy is None or faults:
+        if current is None or faults:
             reason = faults[0].reason if faults else Reason.NOT_READY
             raise Refused(
                 Verdict(reason, "The permit router is not ready; nothing was sent. Try again shortly.")
             )
-        return policy
+        return current
 
-    def _verify(self, scope: Scope, policy: PolicySnapshot) -> Permit:
-        token = _permit_text(scope, policy.permit.header)
+    def _verify(self, scope: Scope, current: InForce) -> Permit:
+        token = _permit_text(scope, current.policy.permit.header)
         try:
-            return self._runtime.verifier.verify(
+            return current.verifier.verify(
                 token, now=self._runtime.clock.wall(), monotonic_s=self._runtime.clock.monotonic()
             )
         except PermitRejected as rejected:
@@ -236,7 +243,7 @@ class Admission:
             else:
                 payload = publish_checked()
             caller = caller.and_also(said_in_body(payload.sent, call_type, permit.tenant))
-            claim = await self._runtime.claim(permit, digest)
+            claim = await self._runtime.claim(permit, digest, policy)
         except PermitRejected as rejected:
             raise Refused(denial.verdict_of(rejected), permit) from rejected
         except ReplayStoreLost as lost:
@@ -253,12 +260,12 @@ class Admission:
         if scope["type"] == "websocket":
             query = socket_query(scope, state.call_type)
             socket = Socket(state, query, receive, send, self._runtime)
-            await socket.run(self.app, self._scrubbed(scope, state))
+            await socket.run(self.app, scrubbed(scope, state))
             return
         answer = Answer(state, send, self._runtime)
         try:
             self._enforcement.open(state)
-            await self.app(self._scrubbed(scope, state), receive, answer)
+            await self.app(scrubbed(scope, state), receive, answer)
         except RequestDenied as denied:
             await answer.deny(denied.verdict)
         except Exception:
@@ -276,29 +283,13 @@ class Admission:
                 self._runtime.passed(state, answer.status)
             self._runtime.close(state, answered=answer.completed, used=answer.is_use)
 
-    def _scrubbed(self, scope: Scope, state: Permitted | None) -> Scope:
-        """The scope as LiteLLM may see it: without permit, control headers and, for a governed path, query."""
-        request_id = state.permit.request_id if state is not None else None
-        policy = self._runtime.policy
-        permit_header = policy.permit.header.encode() if policy else b"x-llm-permit"
-        headers = [
-            (name, value)
-            for name, value in scope["headers"]
-            if name.lower() != permit_header and (request_id is None or _may_pass(name.lower()))
-        ]
-        if request_id is None:
-            return {**scope, "headers": headers}
-        headers.append((_TRACE_HEADER, request_id.encode()))
-        if state is not None and state.endpoint is not None:
-            # The query is a part of the provider's own interface; which endpoint is called stands in the path.
-            return {**scope, "headers": _with_one_key(headers)}
-        # A query may name another model (`?model=`) and no permit binds it.
-        return {**scope, "headers": headers, "query_string": b""}
-
-    async def _refuse(self, send: Send, scope: Scope, route: Route | None, refused: Refused) -> None:
+    async def _refuse(
+        self, send: Send, scope: Scope, route: Route | None, refused: Refused, current: InForce | None
+    ) -> None:
         enter(Denied())
         verdict = refused.verdict
-        decision_id = self._runtime.recorder.refusal(scope, route, verdict, refused.permit)
+        config_hash = current.policy.config_hash if current else None
+        decision_id = self._runtime.recorder.refusal(scope, route, verdict, refused.permit, config_hash)
         if scope["type"] == "websocket":
             await denial.close_websocket(send, verdict)
             return
@@ -334,18 +325,6 @@ def _publisher(scope: Scope, call_type: CallType) -> Callable[[bytes, frozenset[
         return partial(publish, body_reader(scope["headers"], call_type), call_type)
     except RequestDenied as denied:
         raise Refused(denied.verdict) from denied
-
-
-def _may_pass(name: bytes) -> bool:
-    return not name.startswith(b"x-litellm-") or name in _LITELLM_HEADERS
-
-
-def _with_one_key(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Keeps of all keys the one that LiteLLM takes as its own: another could become the provider's on its way."""
-    keys = [line for line in headers if line[0].lower() in _KEY_HEADERS]
-    own = min(keys, key=lambda line: _KEY_HEADERS.index(line[0].lower()), default=None)
-    others = [line for line in headers if line[0].lower() not in _KEY_HEADERS]
-    return others if own is None else [*others, own]
 
 
 def _permit_text(scope: Scope, header: str) -> str:
@@ -388,7 +367,7 @@ def _check_headers(scope: Scope, permit: Permit, policy: PolicySnapshot) -> None
         check_request_id(permit, values[0] if len(values) == 1 else None)
     if permit.api_key_hash is not None:
         permit_header = policy.permit.header.encode()
-        names = (name for name in _KEY_HEADERS if name != permit_header)
+        names = (name for name in KEY_HEADERS if name != permit_header)
         keys = {_bare(value) for name in names for value in _header(scope, name)}
         # With two keys it would be LiteLLM's choice which one counts.
         check_api_key(permit, keys.pop() if len(keys) == 1 else None)

@@ -72,17 +72,26 @@ class Answer:
             if message["status"] < _FIRST_ERROR_STATUS and self._is_undecided():
                 await self.deny(_UNDECIDED)
                 return
-            self.started = True
-            self.is_use = message["status"] not in _SENT_AGAIN and message["status"] < _FIRST_SERVER_ERROR
             if message["status"] >= _FIRST_ERROR_STATUS and not self._state.attempts:
                 self._refused(message["status"])
-            lines = list(message.get("headers", []))
-            self._attempt = self._answering(lines)
-            message = {**message, "headers": [*_without_ours(lines), *self._headers()]}
+            message = {**message, "headers": self.begin(message)}
         elif message["type"] == "http.response.body":
-            self._state.response_started = self._state.response_started or bool(message.get("body"))
-            self.completed = not message.get("more_body", False)
+            self.go_on(message)
         await self._send(message)
+
+    def begin(self, message: Message) -> denial.Headers:
+        """Notes that LiteLLM's answer goes out, and gives its headers with ours."""
+        self.started = True
+        self.status = message["status"]
+        self.is_use = message["status"] not in _SENT_AGAIN and message["status"] < _FIRST_SERVER_ERROR
+        lines = list(message.get("headers", []))
+        self._attempt = self._answering(lines)
+        return [*_without_ours(lines), *self._headers()]
+
+    def go_on(self, message: Message) -> None:
+        """Notes how far the answer's body is."""
+        self._state.response_started = self._state.response_started or bool(message.get("body"))
+        self.completed = not message.get("more_body", False)
 
     async def deny(self, verdict: Verdict) -> None:
         """Ends the request with a verdict."""

@@ -39,6 +39,9 @@ class Backstop:
         is_request = scope["type"] in {"http", "websocket"}
         if not is_request or self._runtime.is_inert or current_state() is not None:
             await self.app(scope, receive, send)
+        elif self._runtime.observes:
+            self._runtime.recorder.refusal(scope, None, _VERDICT, None)
+            await self.app(scope, receive, send)
         elif is_health(scope) or _is_readiness(scope):
             await send_health(send, self._runtime)
         else:

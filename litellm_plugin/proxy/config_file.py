@@ -20,7 +20,18 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 
 def read_config(path: Path) -> dict[str, Any]:
+    """Reads a configuration with the files that it includes, as `read_config_files` does.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or is no mapping.
+    """
+    return read_config_files(path)[0]
+
+
+def read_config_files(path: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Reads a configuration with the files that it includes; environment references stay as they are.
+
+    Gives the configuration and the files that were read, in their order.
 
     As in LiteLLM (proxy/common_utils/config_includes.py), a list in an included file lengthens the list of
     that name, and anything else replaces it.
@@ -30,6 +41,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     config = _read(path)
     pending = [(entry, path) for entry in _includes(config, path)]
+    files = [path]
     read = {path.resolve()}
     while pending:
         entry, declared_in = pending.pop(0)
@@ -39,11 +51,12 @@ def read_config(path: Path) -> dict[str, Any]:
         if len(read) > _INCLUDED_FILES:
             raise ConfigurationError(f"{str(path)!r} includes more than {_INCLUDED_FILES} files")
         read.add(located.resolve())
+        files.append(located)
         included = _read(located)
         pending += [(each, located) for each in _includes(included, located)]
         config = _merged(config, included)
     config.pop(_INCLUDE, None)
-    return config
+    return config, tuple(files)
 
 
 def resolved(config: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from litellm_plugin.permit import Claim, Permit
     from litellm_plugin.proxy.caller_facts import CallerFacts
     from litellm_plugin.proxy.openings import Openings
+    from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.proxy.stored import StoredId
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
@@ -43,6 +44,7 @@ class Attempt:
         expected_cost_usd: What the decision expected it to cost; None when a price is unknown.
         expected_output_tokens: The length of the answer that it was reckoned with.
         route: The route whose next answers its own tells the length of (`route_of`); None where it tells of none.
+        would_have: What would have been called in its place, where nothing is enforced and LiteLLM chose otherwise.
     """
 
     number: int
@@ -56,6 +58,7 @@ class Attempt:
     expected_cost_usd: float | None = None
     expected_output_tokens: float | None = None
     route: str | None = None
+    would_have: Candidate | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class Permitted:
         call_type: The kind of call, from the path.
         method, template: The route that the app's own router matches.
         received_s: Monotonic seconds.
+        shadow: The second policy, which is computed beside the first; None without.
         slot: The field in which LiteLLM keeps its own metadata of this request.
         stored: The stored response that the request names.
         pinned: The deployment ids that alone may serve the request; None when the plan alone says.
@@ -101,6 +105,8 @@ class Permitted:
         response_started: Whether the first byte of the answer's body went out.
         unreported: How an attempt ended of which LiteLLM never told the end.
         closed: Whether the request is over, so that nothing may be sent on its behalf.
+        spared: How the request would have ended, where nothing is enforced.
+        wanted: The deployment that would have been called next, where nothing is enforced.
     """
 
     policy: PolicySnapshot
@@ -110,6 +116,7 @@ class Permitted:
     method: str
     template: str
     received_s: float
+    shadow: Shadow | None = None
     slot: Slot = "metadata"
     stored: StoredId | None = None
     pinned: frozenset[str] | None = None
@@ -135,6 +142,8 @@ class Permitted:
     response_started: bool = False
     unreported: AttemptStatus = AttemptStatus.ABANDONED
     closed: bool = False
+    spared: Verdict | None = None
+    wanted: Candidate | None = None
 
     @property
     def is_socket(self) -> bool:
@@ -187,11 +196,16 @@ class Administrative:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """A request that would have ended in admission, where nothing is enforced: LiteLLM serves it as it likes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Denied:
     """A request that ended in admission; anything that still runs for it may call nothing."""
 
 
-RequestState: TypeAlias = Permitted | Administrative | Denied
+RequestState: TypeAlias = Permitted | Administrative | Spared | Denied
 
 _state: Final[ContextVar[RequestState | None]] = ContextVar("permit_router_request", default=None)
 

@@ -94,7 +94,8 @@ class Enforcement:
         state.call_id = _text(data.get("litellm_call_id"))
         state.team = team
         group = self._pin(state, data) or str(data.get("model") or "")
-        state.openings = self._openings
+        if not self._runtime.observes:
+            state.openings = self._openings
         facts = request_facts(
             state.call_type, group, state.opening or data, wants_language=self._runtime.wants_language
         )

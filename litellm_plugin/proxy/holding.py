@@ -123,12 +123,19 @@ class Holding:
         table: What is configured and cleared.
         own: The plugin's own callback.
         listed: What stands in `litellm_settings.callbacks`, in its order.
+        enforced: Whether callbacks are held; otherwise only what would be is told.
+
+    Attributes:
+        table: What is configured and cleared now; every one of them has the same names.
     """
 
-    def __init__(self, table: EgressTable, own: object, listed: Iterable[str] = ()) -> None:
-        self._table = table
+    def __init__(
+        self, table: EgressTable, own: object, listed: Iterable[str] = (), *, enforced: bool = True
+    ) -> None:
+        self.table = table
         self._own = own
         self._listed = tuple(listed)
+        self._enforced = enforced
         # The objects themselves: an id may pass to a callback that takes another's place.
         self._seen: tuple[object, ...] = ()
         # The objects themselves are kept, so that no id passes to another one.
@@ -138,16 +145,18 @@ class Holding:
 
     def install(self) -> None:
         """Puts the switch where LiteLLM dispatches log events and alerts; safe to call again."""
+        if not self._enforced:
+            return
         _Switch.holding = self
         _install_switch()
 
     def refusal(self, classification: str) -> Verdict | None:
         """Says why a request of this classification cannot be served; None when it can."""
         self._look()
-        held = self._table.held(classification)
-        name = next(iter(sorted(held & (self._table.unavoidable | self._acting))), None)
+        held = self.table.held(classification)
+        name = next(iter(sorted(held & (self.table.unavoidable | self._acting))), None)
         if name is None:
-            name = next((each for each in sorted(self._acting) if each not in self._table.names), None)
+            name = next((each for each in sorted(self._acting) if each not in self.table.names), None)
         return not_cleared(name, classification) if name is not None else None
 
     def check_guardrails(self, data: Mapping[str, Any]) -> None:
@@ -171,6 +180,8 @@ class Holding:
         A destination of their own goes with all of them: `egress` clears a callback where the operator put it.
         LiteLLM makes them before its pre-call hooks run.
         """
+        if not self._enforced:
+            return
         logging = data.get("litellm_logging_obj")
         for place in (data, data.get("metadata"), data.get("litellm_metadata")):
             if isinstance(place, dict):
@@ -213,7 +224,7 @@ class Holding:
         """Whether one of these names may not receive what runs here; what has no name may receive nothing."""
         state = current_state()
         if not isinstance(state, Permitted):
-            return not names or bool(names & self._table.restricted)
+            return not names or bool(names & self.table.restricted)
         return not names or bool(names & state.held)
 
     def holds_alerts(self) -> bool:
@@ -221,7 +232,7 @@ class Holding:
         state = current_state()
         if not isinstance(state, Permitted):
             return False
-        return any(place.name in state.held for place in self._table.named(Kind.ALERTING))
+        return any(place.name in state.held for place in self.table.named(Kind.ALERTING))
 
     def _look(self) -> None:
         """Takes note of callbacks that are new; LiteLLM adds some after the start."""
@@ -239,6 +250,10 @@ class Holding:
     def _take(self, callback: object) -> None:
         names = self._names_of(callback)
         if names is None or not isinstance(callback, CustomLogger) or _MARK in vars(callback):
+            return
+        if not self._enforced:
+            if isinstance(callback, CustomGuardrail):
+                self._guardrails[id(callback)] = (callback, callback.should_run_guardrail)
             return
         for hook in _told(callback):
             _silence(self, callback, hook)
@@ -283,7 +298,7 @@ class Holding:
         """The configured names that this callback may stand for; None for what carries nothing out."""
         if isinstance(callback, str):
             is_quiet = callback in CONTENT_FREE or callback in _WORDS_OF_LITELLM
-            return None if is_quiet else frozenset({callback} & self._table.names)
+            return None if is_quiet else frozenset({callback} & self.table.names)
         known = self._names.get(id(callback))
         if known is None:
             if len(self._names) >= _NAMES_LIMIT:
@@ -294,7 +309,7 @@ class Holding:
     def _identify(self, callback: object) -> frozenset[str] | None:
         if callback is self._own:
             return None
-        if isinstance(callback, CustomGuardrail) and callback.guardrail_name in self._table.names:
+        if isinstance(callback, CustomGuardrail) and callback.guardrail_name in self.table.names:
             return frozenset({str(callback.guardrail_name)})
         name = self._listed_name(callback)
         if name is not None:
@@ -309,8 +324,8 @@ class Holding:
         possible = standard | {str(getattr(callback, "callback_name", ""))}
         possible |= {f"{module}.{getattr(callback, '__name__', '')}"}
         # An object does not know its own name; the entries of its module are the ones it may stand for.
-        same_module = {name for name in self._table.names if name.rpartition(".")[0] == module}
-        return frozenset(possible & self._table.names) or frozenset(same_module)
+        same_module = {name for name in self.table.names if name.rpartition(".")[0] == module}
+        return frozenset(possible & self.table.names) or frozenset(same_module)
 
     def _listed_name(self, callback: object) -> str | None:
         """The entry that this object was made from: LiteLLM keeps the order of `litellm_settings.callbacks`."""

@@ -12,6 +12,7 @@ from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name
 from litellm_plugin.proxy.enforcement import Enforcement
+from litellm_plugin.proxy.observe import ObservedCalls
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.schemas import PUBLISHED_CONTENT
 
@@ -33,6 +34,9 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         self.runtime = runtime
         self._enforcement = Enforcement(runtime) if runtime else None
         self._outcomes = Outcomes(runtime) if runtime else None
+        self._observed: ObservedCalls | None = None
+        if runtime is not None and self._enforcement is not None and runtime.observes:
+            self._observed, self._enforcement = ObservedCalls(runtime, self._enforcement), None
 
     async def async_pre_call_hook(
         self,
@@ -47,6 +51,8 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
                 self._enforcement.prepare(data, getattr(user_api_key_dict, "team_id", None))
             except Exception as error:  # noqa: BLE001 - the outer guard of the request path: deny
                 self._end(error)
+        elif self._observed is not None:
+            self._observed.prepare(data, getattr(user_api_key_dict, "team_id", None))
         return data
 
     async def async_filter_deployments(
@@ -59,6 +65,8 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
     ) -> list[Any]:
         """Narrows LiteLLM's list to exactly the one deployment that the plan names for this attempt."""
         if self._enforcement is None:
+            if self._observed is not None:
+                self._observed.select(model, healthy_deployments)
             return healthy_deployments
         try:
             chosen = self._enforcement.select(model, healthy_deployments)
@@ -78,6 +86,8 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
     ) -> dict[str, Any] | None:
         """Holds the call that is about to be made against the permit."""
         if self._enforcement is None:
+            if self._observed is not None:
+                self._observe(self._observed, kwargs, call_type)
             return None
         try:
             if current_state() is None and is_health_probe(kwargs):
@@ -120,6 +130,14 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
         if self._outcomes is not None:
             with self._outcomes.guarded():
                 self._outcomes.broken(kwargs)
+
+    def _observe(self, observed: ObservedCalls, kwargs: dict[str, Any], call_type: Any) -> None:
+        if current_state() is None and is_health_probe(kwargs):
+            return
+        if is_search(kwargs, call_type):
+            observed.check_search(kwargs)
+        else:
+            observed.check(kwargs)
 
     def _end(self, error: Exception) -> NoReturn:
         """Ends the request: the verdict goes into the state, and LiteLLM gets the one class it never retries."""

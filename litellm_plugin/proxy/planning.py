@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.runtime import Runtime
+    from litellm_plugin.records import ShadowedDecision
     from litellm_plugin.routing import Affinity, Decision, RequestFacts
 
 
@@ -57,12 +58,12 @@ class Planner:
         Raises:
             RequestDenied: There is no plan.
         """
-        decision = self._decide(state, group, candidates)
+        decision, shadowed = self._decide(state, group, candidates)
         if decision.verdict is not None and any(each.decision.plan for each in state.groups.values()):
             # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
             verdict = unserved(state, self._runtime.clock.monotonic())
             decision = replace(decision, verdict=verdict)
-        return self._record(state, group, decision)
+        return self._record(state, group, decision, shadowed)
 
     def enlarge(self, state: Permitted, routed: RoutedGroup) -> None:
         """Plans once more for a request that is longer than the window that it was just refused by.
@@ -83,33 +84,53 @@ class Planner:
             largest_input_tokens=max(facts.window_tokens, window + 1),
         )
         group = routed.decision.facts.model_group
-        decision = self._decide(state, group, [each.candidate for each in routed.decision.assessments])
+        whole = [each.candidate for each in routed.decision.assessments]
+        decision, shadowed = self._decide(state, group, whole)
         if decision.verdict is None:
-            self._record(state, group, decision)
+            self._record(state, group, decision, shadowed)
 
-    def _decide(self, state: Permitted, group: str, candidates: Iterable[Candidate]) -> Decision:
+    def _decide(
+        self, state: Permitted, group: str, candidates: Iterable[Candidate]
+    ) -> tuple[Decision, ShadowedDecision | None]:
+        """The decision, and what the shadow policy makes of the same request."""
         holds(lambda: check_model(state.permit, group))
         started_s = self._runtime.clock.monotonic()
         statistics = self._runtime.store.snapshot()
         routing = state.policy.routing
         facts = replace(facts_of(state), model_group=group)
+        affinity = self._affinity(state, facts)
+        offered = [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned]
         decision = decide(
             replace(routing, attempts=1) if state.endpoint is not None else routing,
             facts,
             state.scope,
-            [each for each in candidates if state.pinned is None or each.deployment_id in state.pinned],
+            offered,
             statistics=statistics,
             seed=_seed(state.permit.request_id),
             tried=state.tried,
-            affinity=self._affinity(state, facts),
+            affinity=affinity,
         )
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
-        return decision
+        if state.shadow is None:
+            return decision, None
+        shadowed = state.shadow.decide(
+            decision,
+            offered,
+            state.permit,
+            statistics=statistics,
+            tried=state.tried,
+            affinity=affinity,
+            attempts=1 if state.endpoint is not None else None,
+            now=self._runtime.clock.wall(),
+        )
+        return decision, shadowed
 
-    def _record(self, state: Permitted, group: str, decision: Decision) -> RoutedGroup:
-        routed = RoutedGroup(self._runtime.recorder.decision(state, decision), decision)
+    def _record(
+        self, state: Permitted, group: str, decision: Decision, shadowed: ShadowedDecision | None
+    ) -> RoutedGroup:
+        routed = RoutedGroup(self._runtime.recorder.decision(state, decision, shadowed), decision)
         state.groups[group] = routed
         if decision.verdict is not None:
             raise RequestDenied(decision.verdict)

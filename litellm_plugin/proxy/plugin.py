@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from litellm.proxy import proxy_server
 from starlette.middleware.cors import CORSMiddleware
@@ -15,11 +17,14 @@ from litellm_plugin.proxy.backstop import Backstop
 from litellm_plugin.proxy.egress import egress_table, listed_callbacks
 from litellm_plugin.proxy.holding import Holding
 from litellm_plugin.proxy.hooks import PermitRouter
+from litellm_plugin.proxy.observe import MODE_HEADER, OBSERVING
 from litellm_plugin.proxy.opened import OpenedPaths
 from litellm_plugin.proxy.openings import watch_openings
 from litellm_plugin.proxy.paths import RouteTable
+from litellm_plugin.proxy.policy_loader import PolicyLoader
 from litellm_plugin.proxy.presence import Presence, exception_middleware
 from litellm_plugin.proxy.redirects import forbid_redirects
+from litellm_plugin.proxy.reload import Reload
 from litellm_plugin.proxy.repeats import forbid_repeats
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.proxy.selfcheck import (
@@ -28,9 +33,14 @@ from litellm_plugin.proxy.selfcheck import (
     declared_endpoints,
     declares_languages,
     deployment_ids,
-    read_policy,
 )
+from litellm_plugin.proxy.shadow import Shadow
 from litellm_plugin.settings import Flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litellm_plugin.settings import PolicySnapshot
 
 _runtime: Final = Runtime()
 
@@ -44,8 +54,11 @@ def require() -> None:
     Raises:
         ConfigurationError: LiteLLM's app is not built as this plugin knows it.
     """
-    if not Flags().enabled:
+    flags = Flags()
+    if not flags.enabled:
         _make_inert()
+    else:
+        _set_mode(flags)
     install(proxy_server.app, _runtime)
 
 
@@ -70,8 +83,17 @@ def build() -> PermitRouter:
 
 def _build(flags: Flags) -> PermitRouter:
     config = proxy_server.proxy_config.get_config_state()
-    base = _config_folder()
-    policy = read_policy(config, flags, base=base)
+    _set_mode(flags)
+    path = _config_path()
+    loader = PolicyLoader(
+        config,
+        path=path,
+        flags=flags,
+        base=path.parent if path else Path.cwd(),
+        environment=os.environ,
+        forgive=_forgive if _runtime.observes else None,
+    )
+    loaded = loader.start()
     for warning in configuration_warnings(config):
         _runtime.log.warning("%s", warning)
     install(proxy_server.app, _runtime)
@@ -80,13 +102,40 @@ def _build(flags: Flags) -> PermitRouter:
     _runtime.deployments.declares_languages = declares_languages(config)
     _runtime.known_endpoints = frozenset(declared_endpoints(config))
     presence = Presence(router, proxy_server.app, routes=bool(_runtime.expected_deployments))
-    opened = OpenedPaths(policy.paths, _admission().routes)
-    _runtime.load(policy, base=base, presence=lambda: [*presence.missing(), *opened.faults()])
-    _runtime.egress = egress_table(config, policy)
-    _runtime.holding = Holding(_runtime.egress, router, listed_callbacks(config))
+    routes = _admission().routes
+    egress = partial(egress_table, config)
+    _runtime.holding = Holding(
+        egress(loaded.policy), router, listed_callbacks(config), enforced=not _runtime.observes
+    )
+    _runtime.load(
+        loaded.policy,
+        base=loader.base,
+        presence=presence.displaced if _runtime.observes else presence.missing,
+        egress=egress(loaded.policy),
+        opened=_opened(routes, loaded.policy),
+        shadow=Shadow(loaded.shadow) if loaded.shadow else None,
+    )
     _runtime.holding.install()
+    _runtime.reload = Reload(_runtime, loader, egress=egress, opened=partial(_opened, routes))
+    _runtime.reload.listen()
     _runtime.start()
     return router
+
+
+def _set_mode(flags: Flags) -> None:
+    """Takes the mode from the operator's flag, once, and says loudly where nothing is enforced."""
+    if flags.mode is _runtime.mode:
+        return
+    _runtime.mode = flags.mode
+    _runtime.log.error("%s", OBSERVING)
+
+
+def _forgive(finding: str) -> None:
+    _runtime.log.warning("In mode enforce this would stop the start: %s", finding)
+
+
+def _opened(routes: RouteTable, policy: PolicySnapshot) -> Callable[[], list[str]]:
+    return OpenedPaths(policy.paths, routes).faults
 
 
 def install(app: Any, runtime: Runtime) -> None:
@@ -109,7 +158,7 @@ def install(app: Any, runtime: Runtime) -> None:
         app.router.middleware_stack = Backstop(app.router.middleware_stack, runtime)
     outer.app = Admission(outer.app, RouteTable(app.router), runtime)
     _expose_headers(app)
-    if not runtime.is_inert:
+    if not runtime.is_inert and not runtime.observes:
         forbid_redirects()
         forbid_repeats()
         watch_openings()
@@ -129,15 +178,16 @@ def _expose_headers(app: Any) -> None:
         if isinstance(layer, CORSMiddleware):
             shown = layer.simple_headers.get("Access-Control-Expose-Headers", "")
             layer.simple_headers["Access-Control-Expose-Headers"] = ", ".join(
-                filter(None, (shown, *HEADER_NAMES))
+                filter(None, (shown, *HEADER_NAMES, MODE_HEADER))
             )
             return
         layer = getattr(layer, "app", None)
 
 
-def _config_folder() -> Path:
+def _config_path() -> Path | None:
+    """LiteLLM's YAML; None where its configuration comes from elsewhere."""
     path = getattr(proxy_server, "user_config_file_path", None)
-    return Path(path).resolve().parent if path else Path.cwd()
+    return Path(path).absolute() if path else None
 
 
 def _make_inert() -> None:

@@ -66,15 +66,16 @@ class Presence:
 
     def missing(self) -> list[str]:
         """What is no longer in its place; empty when all is. It takes a few microseconds."""
-        return [*self._hook_faults(), *self._app_faults(), *self._router_faults()]
+        return [*self._hook_faults(), *self._order_faults(), *self._app_faults(), *self._router_faults()]
+
+    def displaced(self) -> list[str]:
+        """What is no longer where it sees requests; all that counts where nothing is enforced."""
+        return [*self._hook_faults(), *self._layer_faults()]
 
     def _hook_faults(self) -> Iterator[str]:
-        callbacks = litellm.callbacks
-        place = next((place for place, each in enumerate(callbacks) if each is self._hooks), None)
-        if place is None:
+        if not any(each is self._hooks for each in litellm.callbacks):
             yield "litellm.callbacks does not hold the plugin's hooks"
             return
-        yield from filter(None, map(_rewriter, callbacks[place + 1 :]))
         own = vars(self._hooks)
         defined = tuple(map(vars(type(self._hooks)).get, _HOOKS))
         if defined != _DEFINED or not own.keys().isdisjoint(_HOOKS):
@@ -82,18 +83,26 @@ class Presence:
         if tuple(map(own.get, _PARTS)) != self._parts:
             yield "the hooks were taken off the plugin's runtime"
 
+    def _order_faults(self) -> Iterator[str]:
+        callbacks = litellm.callbacks
+        place = next((place for place, each in enumerate(callbacks) if each is self._hooks), len(callbacks))
+        yield from filter(None, map(_rewriter, callbacks[place + 1 :]))
+
     def _app_faults(self) -> Iterator[str]:
-        outer = exception_middleware(self._app)
-        if outer is None or not isinstance(outer.app, Admission):
-            yield "admission is not in the app's middleware stack"
-        if not isinstance(self._app.router.middleware_stack, Backstop):
-            yield "the backstop is not in the app's router"
+        yield from self._layer_faults()
         if not redirects_are_forbidden():
             yield "an HTTP client follows redirects again: its send method was replaced"
         if not repeats_are_forbidden():
             yield "the OpenAI client repeats requests by itself again: its get_max_retries was replaced"
         if not are_watched():
             yield "LiteLLM's router makes its attempts unseen: its make_call was replaced"
+
+    def _layer_faults(self) -> Iterator[str]:
+        outer = exception_middleware(self._app)
+        if outer is None or not isinstance(outer.app, Admission):
+            yield "admission is not in the app's middleware stack"
+        if not isinstance(self._app.router.middleware_stack, Backstop):
+            yield "the backstop is not in the app's router"
 
     def _router_faults(self) -> Iterator[str]:
         router = proxy_server.llm_router

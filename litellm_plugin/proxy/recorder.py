@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import Reason, RecordNotWritten, RequestDenied, Verdict
 from litellm_plugin.records import PermitFacts, RequestIds, attempt_record, decision_record
+from litellm_plugin.settings import Mode
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -16,11 +17,10 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.clock import Clock
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.paths import Route
-    from litellm_plugin.records import Counters, DecisionLog
+    from litellm_plugin.records import Counters, DecisionLog, ShadowedDecision
     from litellm_plugin.routing import Decision
     from litellm_plugin.routing.attempts import AttemptStatus
 
-_MODE = "enforce"
 _REFUSALS_PER_SECOND = 100
 
 
@@ -30,19 +30,32 @@ class Recorder:
     Args:
         log: Where they go.
         instance: Names this worker.
-        config_hash: Names the policy block.
+        config_hash: Names the policy block in force.
         clock: The worker's clock.
         counters: Where each request that is denied is counted.
+        mode: Whether a denial ends its request, or is only told.
+
+    Attributes:
+        config_hash: Names the policy block in force; what was admitted under another is recorded with that one's.
+        unrecorded: How many refusals were only counted.
     """
 
     def __init__(
-        self, log: DecisionLog, *, instance: str, config_hash: str, clock: Clock, counters: Counters
+        self,
+        log: DecisionLog,
+        *,
+        instance: str,
+        config_hash: str,
+        clock: Clock,
+        counters: Counters,
+        mode: Mode = Mode.ENFORCE,
     ) -> None:
         self._log = log
         self._instance = instance
-        self._config_hash = config_hash
+        self.config_hash = config_hash
+        self._mode = str(mode)
+        self._count = counters.spare if mode is Mode.OBSERVE else counters.deny
         self._clock = clock
-        self._counters = counters
         self._window_s = clock.monotonic()
         self._in_window = 0
         self.unrecorded = 0
@@ -52,20 +65,25 @@ class Recorder:
         """How many records the log could not take."""
         return self._log.lost
 
-    def decision(self, state: Permitted, decision: Decision) -> str:
+    def decision(self, state: Permitted, decision: Decision, shadowed: ShadowedDecision | None = None) -> str:
         """Records a decision before anything is sent, and gives its id.
+
+        Args:
+            state: The request.
+            decision: What was decided.
+            shadowed: What the shadow would have decided; None without one.
 
         Raises:
             RequestDenied: The log is required and did not take the record.
         """
-        return self._decide(state, decision, decision.verdict)
+        return self._decide(state, decision, decision.verdict, shadowed)
 
     def denial(self, state: Permitted, verdict: Verdict) -> str:
         """Counts that this request ends, and gives the id of the record that says why; one is written if none does.
 
         Call it once a request, when its answer begins: verdicts of attempts that another one followed are no end.
         """
-        self._counters.deny(verdict.reason)
+        self._count(verdict.reason)
         if state.recorded == verdict and state.denial_id is not None:
             return state.denial_id
         last = next(reversed(state.groups.values()), None)
@@ -74,14 +92,20 @@ class Recorder:
         except RequestDenied:
             return str(uuid.uuid4())
 
-    def _decide(self, state: Permitted, decision: Decision | None, verdict: Verdict | None) -> str:
+    def _decide(
+        self,
+        state: Permitted,
+        decision: Decision | None,
+        verdict: Verdict | None,
+        shadowed: ShadowedDecision | None = None,
+    ) -> str:
         decision_id = str(uuid.uuid4())
         record = decision_record(
             time=self._time(),
             ids=_ids(state, decision_id),
             instance=self._instance,
-            config_hash=self._config_hash,
-            mode=_MODE,
+            config_hash=state.policy.config_hash,
+            mode=self._mode,
             path=state.template,
             method=state.method,
             decision=decision,
@@ -94,18 +118,26 @@ class Recorder:
             egress_held=state.held,
             statistics_age_ms=state.statistics_age_ms if decision else None,
             timings_ms=state.timings_ms,
+            shadow=shadowed,
         )
         if verdict is not None:
             state.denial_id, state.recorded = decision_id, verdict
         self._write(record)
         return decision_id
 
-    def refusal(self, scope: Scope, route: Route | None, verdict: Verdict, permit: Permit | None) -> str:
+    def refusal(
+        self,
+        scope: Scope,
+        route: Route | None,
+        verdict: Verdict,
+        permit: Permit | None,
+        config_hash: str | None = None,
+    ) -> str:
         """Counts and records a request that ended in admission, and gives the record's id.
 
         Anybody can be refused any number of times: past a rate, refusals without a permit are only counted.
         """
-        self._counters.deny(verdict.reason)
+        self._count(verdict.reason)
         decision_id = str(uuid.uuid4())
         if permit is None and not self._has_room():
             self.unrecorded += 1
@@ -114,8 +146,8 @@ class Recorder:
             time=self._time(),
             ids=RequestIds(decision_id=decision_id, request_id=permit.request_id if permit else None),
             instance=self._instance,
-            config_hash=self._config_hash,
-            mode=_MODE,
+            config_hash=config_hash or self.config_hash,
+            mode=self._mode,
             path=route.template if route and route.template else "(no such route)",
             method=route.method if route else str(scope.get("method", "WEBSOCKET")),
             decision=None,
@@ -163,7 +195,7 @@ class Recorder:
             time=self._time(),
             ids=_ids(state, attempt.decision_id),
             instance=self._instance,
-            config_hash=self._config_hash,
+            config_hash=state.policy.config_hash,
             attempt=attempt.number,
             deployment_id=attempt.candidate.deployment_id,
             endpoint=attempt.candidate.endpoint,
@@ -179,6 +211,7 @@ class Recorder:
             expected_output_tokens=attempt.expected_output_tokens,
             cache_hit=cache_hit,
             is_final=is_final,
+            would_have=attempt.would_have,
         )
         try:
             self._write(record)

@@ -8,26 +8,28 @@ import os
 import socket
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin._version import __version__
-from litellm_plugin.errors import ConfigurationError, KeysUnavailable, Reason
-from litellm_plugin.permit import PermitVerifier, Revocations, SingleUse
+from litellm_plugin.errors import ConfigurationError, Reason
+from litellm_plugin.permit import SingleUse
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.egress import EgressTable
 from litellm_plugin.proxy.holding import Holding
+from litellm_plugin.proxy.in_force import InForce, has_keys, in_force
 from litellm_plugin.proxy.key_sources import key_source
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
 from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
 from litellm_plugin.routing import load_languages
+from litellm_plugin.settings import Mode
 from litellm_plugin.state import (
     AffinityMemory,
     MemoryReplayStore,
     MemoryStore,
     RedisReplayStore,
-    RevokedKind,
     StoredRevocations,
     connect,
 )
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from litellm_plugin.permit import Claim, ClaimPolicy, IssuerTrust, KeySource, Permit
+    from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier
     from litellm_plugin.proxy.context import Permitted
+    from litellm_plugin.proxy.reload import Reload
+    from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
 
@@ -49,6 +53,7 @@ _PERIOD_S: Final = 1.0
 _REPORT_WAIT_S: Final = 30.0
 _DEPLOYMENT_ROUNDS: Final = 30
 _PENDING_LIMIT: Final = 10_000
+_NOTHING_CONFIGURED: Final = EgressTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,11 @@ class Runtime:
         router: The router whose calls are governed; None is the proxy's own.
 
     Attributes:
-        policy: What requests are judged by; None until LiteLLM loaded its configuration.
+        in_force: What requests are judged by; None until LiteLLM loaded its configuration.
+        mode: Whether what is computed is enforced; the operator's flag at start, and nothing else, says so.
+        reload: Takes a changed policy; None where there is none to watch.
+        instance: Names this worker among all of them.
+        period_s: How often the background task looks.
         no_context_calls: Model calls that were refused because no permitted request stood behind them.
         is_inert: Whether the operator switched the plugin off.
         expected_deployments: The ids of LiteLLM's model list.
@@ -85,7 +94,6 @@ class Runtime:
         failed: Closes an attempt with its exception, where no hook will; the outcomes put themselves here.
         passed: Closes an attempt by its answer's status, where no hook will; the outcomes put themselves here.
         abandon: Closes what is open of a request; the outcomes put themselves here.
-        egress: Which places beside the endpoints may receive which classification.
         holding: Keeps callbacks from running that may not.
     """
 
@@ -95,7 +103,11 @@ class Runtime:
         self.deployments = Deployments(router)
         self.store = MemoryStore(clock=self.clock.monotonic)
         self.affinity = AffinityMemory(self.clock.monotonic)
-        self.policy: PolicySnapshot | None = None
+        self.in_force: InForce | None = None
+        self.mode = Mode.ENFORCE
+        self.reload: Reload | None = None
+        self.instance: Final = _instance()
+        self.period_s: Final = _PERIOD_S
         self.no_context_calls = 0
         self.is_inert = False
         self.expected_deployments: tuple[str, ...] = ()
@@ -104,24 +116,36 @@ class Runtime:
         self.abandon: Callable[[Permitted], None] = _nothing
         self.failed: Callable[[str, Exception], None] = _ignore
         self.passed: Callable[[Permitted, int | None], None] = _nothing
-        self.egress = EgressTable()
-        self.holding = Holding(self.egress, own=None)
+        self.holding = Holding(EgressTable(), own=None)
         self._told: list[Fault] = []
         self._missing_deployments = 0
         self._rounds = 0
         self._presence: Callable[[], list[str]] = list
-        self._trusts: tuple[IssuerTrust, ...] = ()
-        self._sources: tuple[KeySource, ...] = ()
-        self._claims: ClaimPolicy | None = None
-        self._verifier: PermitVerifier | None = None
         # Before a policy is loaded there is no log to write to.
         self.recorder = self._new_recorder(NullDecisionLog(), "")
-        self._single_use: SingleUse | None = None
+        # By their settings; one that a policy left still gives back what requests under way hold.
+        self._single_uses: dict[tuple[str, float], SingleUse] = {}
+        self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
         self._redis: Redis | None = None
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque()
+
+    @property
+    def policy(self) -> PolicySnapshot | None:
+        """The policy in force; None until LiteLLM loaded its configuration."""
+        return self.in_force.policy if self.in_force else None
+
+    @property
+    def egress(self) -> EgressTable:
+        """Which places beside the endpoints may receive which classification."""
+        return self.in_force.egress if self.in_force else _NOTHING_CONFIGURED
+
+    @property
+    def observes(self) -> bool:
+        """Whether nothing is enforced."""
+        return self.mode is Mode.OBSERVE
 
     @property
     def verifier(self) -> PermitVerifier:
@@ -130,9 +154,7 @@ class Runtime:
         Raises:
             ConfigurationError: No policy was loaded yet.
         """
-        if self._verifier is None:
-            raise ConfigurationError("no policy is loaded")
-        return self._verifier
+        return self._judged_by().verifier
 
     @property
     def claims(self) -> ClaimPolicy:
@@ -141,9 +163,7 @@ class Runtime:
         Raises:
             ConfigurationError: No policy was loaded yet.
         """
-        if self._claims is None:
-            raise ConfigurationError("no policy is loaded")
-        return self._claims
+        return self._judged_by().claims
 
     @property
     def wants_language(self) -> bool:
@@ -151,59 +171,93 @@ class Runtime:
         reads = self.policy is not None and self.policy.routing.rules.reads("request.language")
         return reads or self.deployments.declares_languages
 
-    def load(self, policy: PolicySnapshot, *, base: Path, presence: Callable[[], list[str]]) -> None:
-        """Takes a policy, loads keys from files and opens the decision log.
+    def _judged_by(self) -> InForce:
+        if self.in_force is None:
+            raise ConfigurationError("no policy is loaded")
+        return self.in_force
+
+    def load(
+        self,
+        policy: PolicySnapshot,
+        *,
+        base: Path,
+        presence: Callable[[], list[str]],
+        egress: EgressTable | None = None,
+        opened: Callable[[], list[str]] = list,
+        shadow: Shadow | None = None,
+    ) -> None:
+        """Takes the first policy, loads keys from files and opens the decision log.
 
         Args:
             policy: The validated policy.
             base: The folder that relative key files are taken from.
             presence: Says what of the plugin is no longer in its place; empty when all is.
+            egress: Which configured places may receive which classification; None where none is configured.
+            opened: Says which opened paths are not what the policy says; empty when all are.
+            shadow: The second policy, which is only computed.
 
         Raises:
             ConfigurationError: A key file, the decision log or the shared store's URL cannot be used.
         """
-        self._trusts = tuple(
-            policy.permit.trust(block, self._keys(block, base)) for block in policy.permit.issuers
-        )
-        self._sources = tuple(trust.keys for trust in self._trusts)
+        sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url)
             self._stored = StoredRevocations(self._redis)
-        self._judge_by(policy)
         block = policy.decision_log
-        log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=_instance())
+        log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=self.instance)
         self.recorder = self._new_recorder(log, policy.config_hash)
         self._presence = presence
-        self._single_use = self._guard(policy) if policy.permit.binding == "single_use" else None
-        self.policy = policy
+        loaded = in_force(policy, sources)
+        self.swap(replace(loaded, egress=egress or _NOTHING_CONFIGURED, opened=opened, shadow=shadow))
+
+    def swap(self, made: InForce) -> None:
+        """Puts a policy in force, all of it at once; requests under way keep the one that admitted them.
+
+        What was measured, counted, used up and revoked stays, and so do the keys of issuers that it shares with
+        the one before.
+
+        Args:
+            made: What was made of the validated policy.
+        """
+        policy = made.policy
+        self.holding.table = made.egress
+        self.recorder.config_hash = policy.config_hash
+        self.in_force = made.revoking(self._stored)
         if self.wants_language:
             load_languages()
         for warning in policy_warnings(policy):
             self.log.warning("%s", warning)
 
-    async def claim(self, permit: Permit, body_sha256: str) -> Claim | None:
-        """Takes the one use of a permit, where the operator asks for single use; None where not.
+    async def claim(self, permit: Permit, body_sha256: str, policy: PolicySnapshot) -> Claim | None:
+        """Takes the one use of a permit, where the policy asks for single use; None where not.
+
+        Args:
+            permit: A verified permit.
+            body_sha256: SHA-256 of the raw body, 64 lowercase hexadecimal digits.
+            policy: The policy that the request is judged by.
 
         Raises:
             PermitRejected: It was used.
             ReplayStoreLost: Nobody can tell, and the operator wants a refusal then.
         """
-        if self._single_use is None:
+        if policy.permit.binding != "single_use":
             return None
-        return await self._single_use.claim(permit, body_sha256, self.clock.wall())
+        return await self._guard(policy).claim(permit, body_sha256, self.clock.wall())
 
     def _guard(self, policy: PolicySnapshot) -> SingleUse:
-        store: MemoryReplayStore | RedisReplayStore
-        if self._redis is None:
-            store = MemoryReplayStore(self.clock.monotonic)
-        else:
-            store = RedisReplayStore(self._redis)
-        return SingleUse(
-            store,
-            when_unavailable=policy.permit.single_use_when_unavailable,
-            leeway_s=policy.claims.leeway_s,
-            clock=self.clock.monotonic,
-        )
+        """The one that takes uses under this policy; all of them share one store."""
+        settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
+        if self._replay_store is None:
+            memory = partial(MemoryReplayStore, self.clock.monotonic)
+            self._replay_store = RedisReplayStore(self._redis) if self._redis else memory()
+        if settings not in self._single_uses:
+            self._single_uses[settings] = SingleUse(
+                self._replay_store,
+                when_unavailable=settings[0],
+                leeway_s=settings[1],
+                clock=self.clock.monotonic,
+            )
+        return self._single_uses[settings]
 
     def start(self) -> None:
         """Starts the background task in the running loop, once; without a loop the first request does it."""
@@ -217,6 +271,8 @@ class Runtime:
     async def stop(self) -> None:
         """Ends the background task and closes the connections to the shared store."""
         task, self._task = self._task, None
+        if self.reload is not None:
+            await self.reload.stop()
         if task is not None:
             task.cancel()
             await asyncio.gather(task, *self._releases, return_exceptions=True)
@@ -231,12 +287,13 @@ class Runtime:
         return faults
 
     def _faults(self) -> list[Fault]:
-        if self.policy is None:
+        if self.in_force is None:
             return [Fault(Reason.NOT_READY, f"no policy is loaded: {UNREGISTERED}")]
         self.start()
-        faults = [Fault(Reason.NOT_READY, message) for message in self._presence()]
+        messages = (*self._presence(), *self.in_force.opened())
+        faults = [Fault(Reason.NOT_READY, message) for message in messages]
         now_s = self.clock.monotonic()
-        if not any(_has_keys(source, now_s) for source in self._sources):
+        if not any(has_keys(trust.keys, now_s) for trust in self.in_force.trusts):
             faults.append(Fault(Reason.KEYS_UNAVAILABLE, "no issuer's keys are loaded"))
         return faults
 
@@ -266,10 +323,12 @@ class Runtime:
         faults = self.faults()
         now_s = self.clock.monotonic()
         ages = [source.age_s(now_s) for source in self._sources]
+        shadow = self.in_force.shadow if self.in_force else None
         return {
             "status": "red" if faults else "green",
             "version": __version__,
-            "mode": "enforce",
+            "worker": os.getpid(),
+            "mode": str(self.mode),
             "faults": [{"reason": str(fault.reason), "message": fault.message} for fault in faults],
             "missing_deployments": self._missing_deployments,
             "records_lost": self.recorder.lost,
@@ -278,7 +337,13 @@ class Runtime:
             "jwks_age_seconds": [None if age is None else round(age, 1) for age in ages],
             "no_context_calls": self.no_context_calls,
             "requests": {"admitted": self.counters.admitted, "denied": self.counters.denied},
+            "observed": {
+                "would_deny": self.counters.would_deny,
+                "would_reroute": self.counters.would_reroute,
+            },
             "unknown_endpoints": self.counters.unknown_endpoints,
+            "reload": self.reload.health() if self.reload else None,
+            "shadow": shadow.health() if shadow else None,
             **self._revocation_health(now_s),
         }
 
@@ -310,9 +375,9 @@ class Runtime:
             used: Whether a single-use permit is used up; otherwise its body may be sent again.
         """
         state.closed = True
-        if state.claim is not None and self._single_use is not None and not used:
+        if state.claim is not None and not used:
             # A task of its own: the request's may be cancelled already.
-            task = asyncio.get_running_loop().create_task(self._single_use.release(state.claim))
+            task = asyncio.get_running_loop().create_task(self._guard(state.policy).release(state.claim))
             self._releases.add(task)
             task.add_done_callback(self._releases.discard)
         if all(attempt.status is not None for attempt in state.attempts):
@@ -340,8 +405,10 @@ class Runtime:
         now_s = self.clock.monotonic()
         due = (source.refresh(now_s) for source in self._sources if source.is_due(now_s))
         await asyncio.gather(self._read_revocations(), *due)
-        if self._single_use is not None:
-            await self._single_use.settle()
+        for single_use in tuple(self._single_uses.values()):
+            await single_use.settle()
+        if self.reload is not None:
+            self.reload.look()
         if self._rounds % _DEPLOYMENT_ROUNDS == 0:
             self._look_for_deployments()
             self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints
@@ -350,22 +417,32 @@ class Runtime:
             self.abandon(self._pending.popleft()[1])
 
     async def _read_revocations(self) -> None:
-        if self._stored is None or self.policy is None:
+        if self._stored is None:
             return
-        if await self._stored.read(self.clock.wall(), self.clock.monotonic()):
-            self._judge_by(self.policy)
+        is_changed = await self._stored.read(self.clock.wall(), self.clock.monotonic())
+        if is_changed and self.in_force is not None:
+            self.in_force = self.in_force.revoking(self._stored)
 
-    def _judge_by(self, policy: PolicySnapshot) -> None:
-        """Judges permits by the policy, and by what the shared store was last known to revoke."""
-        self._claims = _with_stored(policy.claims, self._stored) if self._stored else policy.claims
-        self._verifier = PermitVerifier(self._trusts, self._claims, policy.permit.max_permit_bytes)
+    @property
+    def _sources(self) -> tuple[KeySource, ...]:
+        return self.in_force.sources if self.in_force else ()
 
-    def _keys(self, block: IssuerBlock, base: Path) -> KeySource:
+    def key_source(self, block: IssuerBlock, base: Path) -> KeySource:
+        """A new source of an issuer's keys; from a file they are loaded at once.
+
+        Raises:
+            ConfigurationError: A key file, a secret or the URL cannot be used.
+        """
         return key_source(block, base=base, environment=os.environ, monotonic_s=self.clock.monotonic())
 
     def _new_recorder(self, log: DecisionLog, config_hash: str) -> Recorder:
         return Recorder(
-            log, instance=_instance(), config_hash=config_hash, clock=self.clock, counters=self.counters
+            log,
+            instance=self.instance,
+            config_hash=config_hash,
+            clock=self.clock,
+            counters=self.counters,
+            mode=self.mode,
         )
 
 
@@ -383,27 +460,6 @@ def _is_ending() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _with_stored(claims: ClaimPolicy, stored: StoredRevocations) -> ClaimPolicy:
-    """What the policy block says, with the store's revocations beside the block's own."""
-    own = claims.revocations
-    return replace(
-        claims,
-        revocations=Revocations(
-            jti=own.jti | stored.names(RevokedKind.JTI),
-            kid=own.kid | stored.names(RevokedKind.KID),
-            policy_versions=own.policy_versions | stored.names(RevokedKind.POLICY_VERSION),
-        ),
-    )
-
-
 def _instance() -> str:
     """Names this worker among all of them."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _has_keys(source: KeySource, now_s: float) -> bool:
-    try:
-        source.current(now_s)
-    except KeysUnavailable:
-        return False
-    return True

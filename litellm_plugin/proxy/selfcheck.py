@@ -16,6 +16,7 @@ from litellm_plugin.proxy.fields import CONTROL_FIELDS
 from litellm_plugin.settings import check_endpoints, load_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from litellm_plugin.settings import Flags, PolicySnapshot
@@ -57,13 +58,20 @@ _DEAF_TO_ADDRESS: Final = (
 )
 
 
-def read_policy(config: Mapping[str, Any], flags: Flags, *, base: Path) -> PolicySnapshot:
+def read_policy(
+    config: Mapping[str, Any],
+    flags: Flags,
+    *,
+    base: Path,
+    forgive: Callable[[str], None] | None = None,
+) -> PolicySnapshot:
     """Reads the policy block and holds LiteLLM's configuration against it.
 
     Args:
         config: LiteLLM's whole configuration, environment references resolved.
         flags: The environment flags.
         base: The folder that relative paths are taken from.
+        forgive: Takes each fault of LiteLLM's own settings where nothing is enforced; None where they are errors.
 
     Raises:
         ConfigurationError: All faults of the block and of the configuration, a line each.
@@ -75,11 +83,42 @@ def read_policy(config: Mapping[str, Any], flags: Flags, *, base: Path) -> Polic
     except ConfigurationError as error:
         misspelt = difflib.get_close_matches("permit_router", [str(key) for key in settings], n=1, cutoff=0.8)
         hint = f" (litellm_settings.{misspelt[0]} stands there)" if block is None and misspelt else ""
-        faults = [f"{error}{hint}", *_findings(config, None)]
+        faults = [f"{error}{hint}", *([] if forgive else _findings(config, None))]
         raise ConfigurationError("\n".join(faults)) from error
-    check_configuration(config, policy)
+    if forgive is None:
+        check_configuration(config, policy)
+    else:
+        for finding in (*_opened(policy), *_findings(config, policy)):
+            forgive(finding)
     check_endpoints(policy, declared_endpoints(config))
     return policy
+
+
+def read_shadow(
+    policy: PolicySnapshot, config: Mapping[str, Any], flags: Flags, *, base: Path
+) -> PolicySnapshot | None:
+    """Reads the policy that is computed beside this one; None where it names none.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or what stands in it is wrong.
+    """
+    if policy.shadow is None:
+        return None
+    own = flags.model_copy(update={"policy": None, "log": None})
+    try:
+        shadow = load_policy(policy.shadow, own, base=base)
+        _check_is_last(shadow)
+        check_endpoints(shadow, declared_endpoints(config))
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"litellm_settings.permit_router.shadow {policy.shadow!r}: {error}"
+        ) from error
+    return shadow
+
+
+def _check_is_last(shadow: PolicySnapshot) -> None:
+    if shadow.shadow is not None:
+        raise ConfigurationError("a shadow has no shadow of its own; remove the key")
 
 
 def check_configuration(config: Mapping[str, Any], policy: PolicySnapshot) -> None:

@@ -32,7 +32,7 @@ from litellm_plugin.proxy.schemas import PUBLISHED
 from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
-from litellm_plugin.settings import Flags, PolicySnapshot, check_endpoints, load_policy
+from litellm_plugin.settings import Flags, Mode, PolicySnapshot, check_endpoints, load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -107,6 +107,12 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
     ) -> None:
         loaded, base = _policy(policy)
         config = _configuration(router)
+        if Flags().mode is Mode.OBSERVE:
+            raise ConfigurationError("PERMIT_ROUTER_MODE=observe needs the proxy: a guarded router enforces")
+        if loaded.shadow is not None:
+            raise ConfigurationError(
+                "shadow needs the proxy: a guarded router computes one policy; remove the key"
+            )
         if loaded.permit.tenant_is_team:
             raise ConfigurationError("permit.tenant_is_team needs the proxy: a router knows no teams")
         check_configuration(config, loaded)
@@ -368,7 +374,7 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
 
     async def _take(self, permit: Permit, body_sha256: str) -> Claim | None:
         try:
-            return await self._runtime.claim(permit, body_sha256)
+            return await self._runtime.claim(permit, body_sha256, self._policy)
         except PermitRejected as rejected:
             self._record_refusal(verdict_of(rejected), permit)
             raise

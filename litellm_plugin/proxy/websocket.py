@@ -218,7 +218,7 @@ class Socket:
         elif self._is_single and self._responses and not frame.takes_back:
             raise PermitRejected(Reason.REPLAYED, "jti", "one response on this websocket")
         if state.claim is None and not frame.takes_back:
-            state.claim = await self._runtime.claim(state.permit, digest)
+            state.claim = await self._runtime.claim(state.permit, digest, state.policy)
         # What stands beside the type of a bare event was not bound.
         return json.dumps({"type": frame.event}) if self._is_bound and self._frames else frame.text
 

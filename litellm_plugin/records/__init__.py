@@ -9,6 +9,7 @@ from litellm_plugin.records.record import (
     PermitFacts,
     Record,
     RequestIds,
+    ShadowedDecision,
     attempt_record,
     decision_record,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "PermitFacts",
     "Record",
     "RequestIds",
+    "ShadowedDecision",
     "attempt_record",
     "decision_record",
     "schemas",

@@ -14,12 +14,15 @@ class Counters:
     Attributes:
         admitted: Requests that came in with a valid permit, whatever became of them.
         unknown_endpoints: Names in the permits of admitted requests that no deployment has.
+        would_reroute: Requests that LiteLLM sent elsewhere than would have been chosen, where nothing is enforced.
     """
 
     def __init__(self) -> None:
         self.admitted = 0
         self.unknown_endpoints = 0
+        self.would_reroute = 0
         self._denied: dict[Reason, int] = {}
+        self._would_deny: dict[Reason, int] = {}
 
     def admit(self, unknown_endpoints: int = 0) -> None:
         """Counts an admitted request.
@@ -33,6 +36,15 @@ class Counters:
     def deny(self, reason: Reason) -> None:
         """Counts a request that ended with this reason; once a request, however many attempts it made."""
         self._denied[reason] = self._denied.get(reason, 0) + 1
+
+    def spare(self, reason: Reason) -> None:
+        """Counts a request that would have ended with this reason, where nothing is enforced; once a request."""
+        self._would_deny[reason] = self._would_deny.get(reason, 0) + 1
+
+    @property
+    def would_deny(self) -> dict[str, int]:
+        """How many requests each reason would have ended, as in `denied`."""
+        return {str(reason): count for reason, count in sorted(self._would_deny.items())}
 
     @property
     def denied(self) -> dict[str, int]:

@@ -83,6 +83,23 @@ class RequestIds:
     trace_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowedDecision:
+    """What a second policy would have decided on the same request; nothing of it is sent.
+
+    Attributes:
+        config_hash: The hash of the second policy.
+        decision: Its decision; None when the permit does not count under it.
+        verdict: Why the request would end; None when it would not.
+        agrees: Whether outcome and first choice are those of the policy in force.
+    """
+
+    config_hash: str
+    decision: Decision | None
+    verdict: Verdict | None
+    agrees: bool
+
+
 def decision_record(
     *,
     time: str,
@@ -102,6 +119,7 @@ def decision_record(
     egress_held: Collection[str],
     statistics_age_ms: float | None,
     timings_ms: Mapping[str, float],
+    shadow: ShadowedDecision | None = None,
 ) -> Record:
     """Builds the record of one decision, or of a denial before any decision.
 
@@ -123,6 +141,7 @@ def decision_record(
         egress_held: Names of the egresses that may not receive the request.
         statistics_age_ms: The age of the statistics that were read.
         timings_ms: How long each stage took.
+        shadow: What the shadow policy would have decided; None without one.
 
     Raises:
         ValueError: Neither a decision nor a verdict was given.
@@ -149,6 +168,7 @@ def decision_record(
         "egress_held": [_cut(name) for name in sorted(egress_held)[:EGRESS_NAMES]],
         "statistics_age_ms": _milliseconds(statistics_age_ms),
         "timings_ms": {_cut(stage): _milliseconds(value) for stage, value in timings_ms.items()},
+        "shadow": _shadow(shadow) if shadow else None,
     }
 
 
@@ -173,6 +193,7 @@ def attempt_record(
     expected_output_tokens: float | None,
     cache_hit: bool | None,
     is_final: bool,
+    would_have: Candidate | None = None,
 ) -> Record:
     """Builds the record of one ended attempt.
 
@@ -196,6 +217,7 @@ def attempt_record(
         expected_output_tokens: The length of the answer that it was reckoned with.
         cache_hit: Whether the answer came from LiteLLM's cache; None when unknown.
         is_final: Whether no further attempt follows.
+        would_have: What would have been called in its place, in mode `observe`; None where it is the same.
     """
     return {
         **_heading(ATTEMPT_SCHEMA, time, ids, instance, config_hash),
@@ -214,6 +236,7 @@ def attempt_record(
         "expected_output_tokens": _number(expected_output_tokens),
         "cache_hit": cache_hit,
         "is_final": is_final,
+        "would_have": _chosen(would_have),
     }
 
 
@@ -298,6 +321,19 @@ def _chosen(candidate: Candidate | None) -> Record | None:
     if candidate is None:
         return None
     return {"deployment_id": _cut(candidate.deployment_id), "endpoint": _cut(candidate.endpoint)}
+
+
+def _shadow(shadow: ShadowedDecision) -> Record:
+    decision = shadow.decision
+    return {
+        "config_hash": _cut(shadow.config_hash),
+        "outcome": "denied" if shadow.verdict else "routed",
+        "reason": str(shadow.verdict.reason) if shadow.verdict else None,
+        "rule": _cut(decision.rule.name) if decision else None,
+        "chosen": _chosen(decision.chosen) if decision else None,
+        "plan": [_cut(candidate.deployment_id) for candidate in decision.plan] if decision else [],
+        "agrees": shadow.agrees,
+    }
 
 
 def _rule(rule: RuleMatch) -> Record:

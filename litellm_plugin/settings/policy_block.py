@@ -101,6 +101,8 @@ class PolicyBlock(StrictModel):
     """Request fields that may reach LiteLLM in addition to the published request schemas."""
     egress: dict[EgressName, list[Name]] = {}
     """The classifications that each place beside the endpoints may receive, by its name in LiteLLM's configuration."""
+    shadow: str | None = Field(default=None, min_length=1)
+    """The file of a second policy that is computed and recorded beside this one, and never sent; see [shadow](#shadow)."""
 
     @field_validator("classifications", "latency_classes", mode="before")
     @classmethod

@@ -45,6 +45,7 @@ class PolicySnapshot:
         egress: The classifications that each place beside the endpoints may receive, by its name.
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
+        shadow: The file of a second policy that is only computed and recorded; None without.
     """
 
     permit: PermitBlock
@@ -57,6 +58,7 @@ class PolicySnapshot:
     egress: Mapping[str, frozenset[str]]
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
+    shadow: str | None = None
 
     def named_endpoints(self) -> Iterator[tuple[str, str]]:
         """Every (rule name, endpoint name) that a strategy is told by name."""
@@ -145,6 +147,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         egress={name: frozenset(cleared) for name, cleared in block.egress.items()},
         config_hash=_hash(block),
         redis_url=redis_url,
+        shadow=block.shadow,
     )
 
 

@@ -685,7 +685,8 @@ class TestOpenedPaths:
         """Opens paths in the worker's policy."""
 
         def open_paths(paths):
-            worker.runtime.policy = replace(worker.runtime.policy, paths=paths)
+            opened = replace(worker.runtime.policy, paths=paths)
+            worker.runtime.in_force = replace(worker.runtime.in_force, policy=opened)
 
         return open_paths
 

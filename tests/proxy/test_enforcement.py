@@ -134,7 +134,9 @@ class TestFacts:
         default = worker.runtime.policy.routing.rules.default
         german = Rule("german", compile_condition('request.language == "de"'), default.strategy)
         routing = replace(worker.runtime.policy.routing, rules=RuleSet((german,), default))
-        worker.runtime.policy = replace(worker.runtime.policy, routing=routing)
+        worker.runtime.in_force = replace(
+            worker.runtime.in_force, policy=replace(worker.runtime.policy, routing=routing)
+        )
         enforcement.prepare(body)
         assert state.facts.language == "de"
 

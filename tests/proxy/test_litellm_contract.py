@@ -52,6 +52,7 @@ PINNED = {
         "ServiceUnavailableError",
         "Timeout",
         "callbacks",
+        "get_model_info",
         "model_cost",
         "openai_compatible_providers",
     },
@@ -68,7 +69,13 @@ PINNED = {
     "litellm.proxy.auth.route_checks": {"RouteChecks"},
     "litellm.proxy.common_utils.encrypt_decrypt_utils": {"decrypt_value_helper"},
     "litellm.proxy.litellm_pre_call_utils": {"_get_metadata_variable_name"},
-    "litellm.proxy.proxy_server": {"app", "llm_router", "proxy_config", "user_config_file_path"},
+    "litellm.proxy.proxy_server": {
+        "app",
+        "llm_router",
+        "master_key",
+        "proxy_config",
+        "user_config_file_path",
+    },
     "litellm.types.guardrails": {"GuardrailEventHooks"},
     "litellm.types.router": {"CustomRoutingStrategyBase"},
     "starlette._utils": {"get_route_path"},
@@ -456,6 +463,9 @@ class TestProxyServer:
             assert proxy_server.proxy_config.get_config_state()["litellm_settings"] == {"permit_router": {}}
         finally:
             proxy_server.proxy_config.config = {}
+
+    def test_its_master_key_is_known_by_this_name(self):
+        assert "master_key" in vars(proxy_server)
 
     def test_its_folder_is_known_by_this_name(self):
         assert "user_config_file_path" in vars(proxy_server)

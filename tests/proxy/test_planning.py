@@ -179,7 +179,9 @@ class TestSessions:
     def test_what_is_switched_off_is_neither_written_nor_read(self, worker, outcomes, request_state, off):
         routing = worker.runtime.policy.routing
         routing = replace(routing, stickiness=replace(routing.stickiness, **off))
-        worker.runtime.policy = replace(worker.runtime.policy, routing=routing)
+        worker.runtime.in_force = replace(
+            worker.runtime.in_force, policy=replace(worker.runtime.policy, routing=routing)
+        )
         first, _ = self.asks(worker, request_state)
         self.answer(worker, outcomes, first, "eu")
         _, planned = self.asks(worker, request_state)

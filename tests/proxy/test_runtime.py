@@ -318,7 +318,7 @@ class TestStoredRevocations:
     async def test_single_use_shares_the_client(self, bare, valkey, monkeypatch):
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
         runtime = bare.load(binding="single_use").runtime
-        assert runtime._single_use._store._client is runtime._stored._client
+        assert runtime._guard(runtime.policy)._store._client is runtime._stored._client
         await runtime.stop()
 
     def test_a_url_that_is_none_stops_the_start(self, bare, monkeypatch):
