@@ -75,6 +75,8 @@ class Answer:
             if message["status"] >= _FIRST_ERROR_STATUS and not self._state.attempts:
                 self._refused(message["status"])
             message = {**message, "headers": self.begin(message)}
+            if not self.is_use:
+                await self._runtime.give_back(self._state)
         elif message["type"] == "http.response.body":
             self.go_on(message)
         await self._send(message)
@@ -110,6 +112,8 @@ class Answer:
         )
         lines = denial.headers(verdict, state.retry_after_s)
         ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
+        if not self.is_use:
+            await self._runtime.give_back(state)
         await denial.send_http(self._send, verdict, payload, [*lines, *ours])
 
     def _end_unreported(self, status: int) -> None:

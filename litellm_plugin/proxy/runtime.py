@@ -375,11 +375,8 @@ class Runtime:
             used: Whether a single-use permit is used up; otherwise its body may be sent again.
         """
         state.closed = True
-        if state.claim is not None and not used:
-            # A task of its own: the request's may be cancelled already.
-            task = asyncio.get_running_loop().create_task(self._guard(state.policy).release(state.claim))
-            self._releases.add(task)
-            task.add_done_callback(self._releases.discard)
+        if not used:
+            self._release(state)
         if all(attempt.status is not None for attempt in state.attempts):
             return
         if answered:
@@ -388,6 +385,22 @@ class Runtime:
                 self.abandon(self._pending.popleft()[1])
         else:
             self.abandon(state)
+
+    async def give_back(self, state: Permitted) -> None:
+        """Frees the use of a single-use permit before the client, which gets no answer, can send it again."""
+        task = self._release(state)
+        if task is not None:
+            await asyncio.shield(task)
+
+    def _release(self, state: Permitted) -> asyncio.Task[None] | None:
+        claim, state.claim = state.claim, None
+        if claim is None:
+            return None
+        # A task of its own: the request's may be cancelled.
+        task = asyncio.get_running_loop().create_task(self._guard(state.policy).release(claim))
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+        return task
 
     async def _synchronise(self) -> None:
         """Once a period: refreshes what requests are judged by, and closes attempts that LiteLLM never reported."""

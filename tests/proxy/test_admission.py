@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.proxy.admission import Admission
+from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Attempt, Denied, Permitted, current_state
 from litellm_plugin.proxy.health import HEALTH_PATH
 from litellm_plugin.proxy.paths import RouteTable
@@ -336,6 +337,38 @@ class TestCaller:
         assert inner.scopes == []
         await self.send(bare, inner, binding="single_use")
         assert inner.state.claim is not None
+
+
+class TestSingleUse:
+    @pytest.mark.parametrize("end", ["verdict", "failure"])
+    async def test_the_use_is_free_before_the_client_hears_that_there_is_no_answer(self, bare, inner, end):
+        worker = bare.load(binding="single_use")
+        permit = worker.runtime.verifier.verify(
+            worker.issuer.mint(["eu"], body=BODY), now=worker.clock.wall(), monotonic_s=0.0
+        )
+        claimed = []
+
+        async def fail(scope, receive, send):
+            await inner.read(receive)
+            if end == "verdict":
+                inner.state.end(Verdict(Reason.CHAIN_EXHAUSTED, "no"))
+            await Response(status_code=503)(scope, receive, send)
+
+        async def send(message):
+            policy = worker.runtime.policy
+            if message["type"] == "http.response.start":
+                claimed.append(await worker.runtime.claim(permit, hashlib.sha256(BODY).hexdigest(), policy))
+
+        async def receive():
+            return {"type": "http.request", "body": BODY, "more_body": False}
+
+        inner.answer = fail
+        first = await worker.runtime.claim(permit, hashlib.sha256(BODY).hexdigest(), worker.runtime.policy)
+        state = worker.state("eu")
+        state.claim = first
+        inner.states.append(state)
+        await fail({"type": "http"}, receive, Answer(state, send, worker.runtime))
+        assert [each is not None for each in claimed] == [True]
 
 
 class TestRefused:
