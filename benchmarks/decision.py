@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from litellm_plugin.routing import (
     CallType,
     Candidate,
+    CandidateGroup,
     Cost,
     EndpointStatistics,
     Prices,
@@ -118,10 +119,10 @@ def _scope() -> RoutingScope:
 
 
 def _decision(candidates: int, rules: Sequence[Rule]) -> Callable[[], object]:
-    listed = tuple(_candidate(number) for number in range(candidates))
+    listed = CandidateGroup.of(_candidate(number) for number in range(candidates))
     policy = RoutingPolicy(RuleSet(tuple(rules), Rule("default", None, Cost())), 3)
     measured = EndpointStatistics(100, 1, 900.0, 2_100.0, 300.0, 700.0)
-    snapshot = StatisticsSnapshot({each.deployment_id: measured for each in listed}, taken_at_s=0.0)
+    snapshot = StatisticsSnapshot(dict.fromkeys(listed.deployment_ids, measured), taken_at_s=0.0)
     facts = request_facts(CallType.CHAT, "gpt", _body(1_000))
     scope = _scope()
     return lambda: decide(policy, facts, scope, listed, statistics=snapshot, seed=7)

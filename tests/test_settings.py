@@ -230,8 +230,8 @@ class TestUnknownKeys:
                 ("rules", 0, "then"), "rules.0.then: unknown key 'then'; did you mean 'when'?", id="rule"
             ),
             pytest.param(
-                ("rules", 0, "use", "endpoint"),
-                "rules.0.use.endpoint: unknown key 'endpoint'; did you mean 'endpoints'?",
+                ("rules", 0, "use", "endpionts"),
+                "rules.0.use.endpionts: unknown key 'endpionts'; did you mean 'endpoints'?",
                 id="rule-strategy",
             ),
             pytest.param(

@@ -168,7 +168,13 @@ class Permitted:
     @property
     def attempts_left(self) -> int:
         """How many attempts it may still have."""
-        return max(0, self.policy.routing.attempts - len(self.spent))
+        return max(0, self.attempt_limit - len(self.spent))
+
+    @property
+    def attempt_limit(self) -> int:
+        """How many attempts the request may have: the policy's, or fewer where a decision's strategy says so."""
+        limits = (routed.decision.most_attempts for routed in self.groups.values())
+        return min((each for each in limits if each is not None), default=self.policy.routing.attempts)
 
     @property
     def retry_after_s(self) -> float | None:

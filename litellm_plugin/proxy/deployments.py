@@ -11,15 +11,17 @@ import litellm
 from litellm_plugin.proxy.candidate_facts import candidate, deployment_id, endpoint_name
 from litellm_plugin.proxy.cost_map import resolved
 from litellm_plugin.proxy.fields import DESTINATION
+from litellm_plugin.routing import CandidateGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from litellm_plugin.routing.candidates import Candidate
 
 __all__ = ["Deployments", "candidate", "deployment_id", "endpoint_name", "mismatch", "provider_name"]
 
 _READ_LIMIT: Final = 10_000
+_GROUP_LIMIT: Final = 1_000
 # What a wildcard may stand for: nothing by which a URL's host, path or query could become another one.
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(?:/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*")
 _PLAIN_NAME_CHARS: Final = 256
@@ -44,6 +46,7 @@ class Deployments:
     def __init__(self, router: Any | None = None) -> None:
         self._router = router
         self._read: dict[str, tuple[object, object, object, Candidate]] = {}
+        self._groups: dict[str, CandidateGroup] = {}
         self.declares_languages = False
 
     def router(self) -> Any | None:
@@ -76,6 +79,16 @@ class Deployments:
         return tuple(
             found if name in available else replace(found, is_available=False) for name, found in read
         )
+
+    def indexed(self, name: str, candidates: Sequence[Candidate]) -> CandidateGroup:
+        """The candidates with an index, which is kept by name as long as they stay the same."""
+        known = self._groups.get(name)
+        if known is not None and known.candidates == tuple(candidates):
+            return known
+        if len(self._groups) >= _GROUP_LIMIT:
+            self._groups.clear()
+        self._groups[name] = found = CandidateGroup.of(candidates)
+        return found
 
     def single(self, wanted_id: str) -> tuple[Candidate, ...]:
         """The deployment of this id as the only candidate; empty when LiteLLM has none."""

@@ -375,7 +375,7 @@ def _known(state: Permitted, group: str, available: set[str]) -> RoutedGroup | N
     if group in state.groups:
         return state.groups[group]
     for routed in state.groups.values():
-        if available == {each.candidate.deployment_id for each in routed.decision.assessments}:
+        if available == routed.decision.deployment_ids:
             return routed
     return None
 

@@ -104,7 +104,7 @@ class Planner:
             replace(routing, attempts=1) if state.endpoint is not None else routing,
             facts,
             state.scope,
-            offered,
+            self._runtime.deployments.indexed(group, offered),
             statistics=statistics,
             seed=_seed(state.permit.request_id),
             tried=state.tried,
@@ -237,7 +237,7 @@ def chain_of(state: Permitted, now_s: float) -> Chain:
     facts = facts_of(state)
     return Chain(
         past=tuple(_past(each) for each in state.spent),
-        limit=state.policy.routing.attempts,
+        limit=state.attempt_limit,
         # A session lasts as long as its user talks.
         elapsed_ms=0.0 if state.is_socket else (now_s - state.received_s) * 1000,
         writes=facts.writes,

@@ -12,7 +12,6 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from litellm_plugin.routing.decision import Exclusion
 from litellm_plugin.routing.verdicts import quoted
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ OTHER_FIELDS = "(other)"
 NO_MODEL_NAME = "(not a model name)"
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@*+-]{1,256}")
-OUTSIDE_CANDIDATES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,31 +288,17 @@ def _choice(decision: Decision | None) -> Record:
             "chosen": None,
             "plan": [],
         }
-    told = _told(decision.assessments)
     return {
         "rule": _rule(decision.rule),
         "notes": [_cut(note, MESSAGE_CHARS) for note in decision.notes[:NOTES]],
         "request": _request(decision.facts),
         "seed": decision.seed,
         "session_deployment": _text(decision.affinity.session_deployment),
-        "candidates": [_candidate(each, decision) for each in told],
-        "candidates_omitted": len(decision.assessments) - len(told),
+        "candidates": [_candidate(each, decision) for each in decision.assessments],
+        "candidates_omitted": max(0, len(decision.deployment_ids) - len(decision.assessments)),
         "chosen": _chosen(decision.chosen),
         "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
     }
-
-
-def _told(assessments: Sequence[Assessment]) -> list[Assessment]:
-    """Every authorized candidate, and the first of the others: a large group must not make large lines."""
-    room = OUTSIDE_CANDIDATES
-    told = []
-    for assessment in assessments:
-        if assessment.exclusion is Exclusion.NOT_AUTHORIZED:
-            room -= 1
-            if room < 0:
-                continue
-        told.append(assessment)
-    return told
 
 
 def _chosen(candidate: Candidate | None) -> Record | None:

@@ -13,6 +13,7 @@ from litellm_plugin.routing.body import (
 from litellm_plugin.routing.candidates import (
     Affinity,
     Candidate,
+    CandidateGroup,
     EndpointStatistics,
     Prices,
     PriceStep,
@@ -32,13 +33,14 @@ from litellm_plugin.routing.facts import (
 )
 from litellm_plugin.routing.language import load_languages
 from litellm_plugin.routing.latency_classes import LatencyClass
-from litellm_plugin.routing.planner import RoutingPolicy, decide
+from litellm_plugin.routing.planner import RoutingPolicy, choose, decide
 from litellm_plugin.routing.retries import Chain, Halt, PastAttempt, Retry, RetryPolicy, following
 from litellm_plugin.routing.rules import Rule, RuleSet
 from litellm_plugin.routing.stickiness import Stickiness
 from litellm_plugin.routing.strategies import (
     BALANCED_TERMS,
     AssignedBy,
+    Attested,
     Balanced,
     Composed,
     Cost,
@@ -66,10 +68,12 @@ __all__ = [
     "Assessment",
     "AssignedBy",
     "AttemptStatus",
+    "Attested",
     "Balanced",
     "BodyFacts",
     "CallType",
     "Candidate",
+    "CandidateGroup",
     "Capability",
     "Chain",
     "Composed",
@@ -111,6 +115,7 @@ __all__ = [
     "assess",
     "bands_by_score",
     "chat_facts",
+    "choose",
     "compile_condition",
     "completion_facts",
     "decide",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from litellm_plugin.routing.facts import Capability
 
@@ -121,6 +123,45 @@ class Candidate:
     def prices_for(self, tenant_tier: str) -> Prices:
         """What it costs a tenant of this tier."""
         return self.tier_prices.get(tenant_tier, self.prices)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateGroup:
+    """The candidates of a model group, indexed so that a decision looks at the authorized ones and few others.
+
+    Attributes:
+        candidates: All of them, in the group's order.
+        by_endpoint: The places of an endpoint's candidates in that order.
+        deployment_ids: The ids of all.
+        shared_ids: The endpoints behind each id that several endpoints share.
+    """
+
+    candidates: tuple[Candidate, ...]
+    by_endpoint: Mapping[str, tuple[int, ...]]
+    deployment_ids: frozenset[str]
+    shared_ids: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, candidates: Iterable[Candidate]) -> CandidateGroup:
+        """Indexes the candidates."""
+        listed = tuple(candidates)
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        endpoints: defaultdict[str, set[str]] = defaultdict(set)
+        for place, candidate in enumerate(listed):
+            places[candidate.endpoint].append(place)
+            endpoints[candidate.deployment_id].add(candidate.endpoint)
+        return cls(
+            candidates=listed,
+            by_endpoint={endpoint: tuple(each) for endpoint, each in places.items()},
+            deployment_ids=frozenset(endpoints),
+            shared_ids={name: frozenset(each) for name, each in endpoints.items() if len(each) > 1},
+        )
+
+    def places(self, endpoints: Iterable[str], outside: int) -> list[int]:
+        """Where the candidates of these endpoints stand, and the first others, at most so many of those."""
+        inside = {place for endpoint in endpoints for place in self.by_endpoint.get(endpoint, ())}
+        others = islice((place for place in range(len(self.candidates)) if place not in inside), outside)
+        return sorted((*inside, *others))
 
 
 @dataclass(frozen=True, slots=True)

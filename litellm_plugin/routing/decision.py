@@ -103,13 +103,17 @@ class Decision:
     Attributes:
         facts: The request as it was seen.
         scope: What the permit opened.
-        assessments: Every candidate of the group, in the group's order.
+        assessments: Every authorized candidate of the group and the first 64 others, in the group's order.
         rule: The rule that picked the strategy.
         plan: The candidates in the order in which attempts take them; empty when denied.
         verdict: Why the request ends here; None when there is a plan.
         seed: What ties were broken with.
         notes: What a reader must know of the order, such as that no candidate met the latency budget.
         affinity: What earlier requests of the same tenant and classification left where.
+        output_tokens: The expected length of the answer in tokens; None where the call generates none.
+        deployment_ids: The ids of all candidates of the group.
+        most_attempts: How many attempts the whole request may have under this decision's strategy; None where
+            the policy alone says.
     """
 
     facts: RequestFacts
@@ -121,6 +125,9 @@ class Decision:
     seed: int
     notes: tuple[str, ...] = ()
     affinity: Affinity = NO_AFFINITY
+    output_tokens: float | None = None
+    deployment_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    most_attempts: int | None = None
 
     def assessment_of(self, deployment_id: str) -> Assessment | None:
         """The first assessment of the deployment of this id; None when it was no candidate."""

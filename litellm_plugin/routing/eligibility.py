@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from litellm_plugin.routing.candidates import NO_AFFINITY
+from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
 
@@ -26,7 +26,7 @@ class Demand:
         facts: The request.
         scope: What its permit opens.
         tried: The deployment ids that earlier attempts took.
-        outside: The deployment ids that stand for an endpoint outside the scope.
+        shared_ids: The endpoints behind each deployment id that several endpoints share.
         context_margin: By which share the estimate of input tokens is raised against a context window.
         costs: What the request is expected to cost, by the deployment id of each authorized candidate; None
             where a price is unknown.
@@ -35,7 +35,7 @@ class Demand:
     facts: RequestFacts
     scope: RoutingScope
     tried: frozenset[str]
-    outside: frozenset[str]
+    shared_ids: Mapping[str, frozenset[str]]
     costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
 
@@ -44,8 +44,12 @@ Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
 """Gives None when the candidate passes, else what is missing; an empty text where the reason says it all."""
 
 
+# How many candidates outside the permit a decision looks at and a record lists: a large group must cost no more.
+OUTSIDE_CANDIDATES = 64
+
+
 def assess(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Candidate] | CandidateGroup,
     facts: RequestFacts,
     scope: RoutingScope,
     *,
@@ -54,16 +58,18 @@ def assess(
     context_margin: float = 0.0,
     affinity: Affinity = NO_AFFINITY,
 ) -> tuple[Assessment, ...]:
-    """Holds each candidate against the request and its permit, in the candidates' order.
+    """Holds each authorized candidate against the request and its permit, in the candidates' order.
 
-    Each keeps the first filter that it fails. Cost and statistics are filled in for authorized candidates.
+    Each keeps the first filter that it fails. Cost and statistics are filled in for authorized candidates. Of the
+    others the first 64 are listed.
     """
-    outside = frozenset(each.deployment_id for each in candidates if each.endpoint not in scope.endpoints)
+    group = candidates if isinstance(candidates, CandidateGroup) else CandidateGroup.of(candidates)
+    seen = [group.candidates[place] for place in group.places(scope.endpoints, OUTSIDE_CANDIDATES)]
     costs = _costs(
-        [each for each in candidates if each.endpoint in scope.endpoints], facts, scope, statistics, affinity
+        [each for each in seen if each.endpoint in scope.endpoints], facts, scope, statistics, affinity
     )
-    demand = Demand(facts, scope, tried, outside, costs, context_margin)
-    return tuple(_assessment(each, demand, statistics) for each in candidates)
+    demand = Demand(facts, scope, tried, group.shared_ids, costs, context_margin)
+    return tuple(_assessment(each, demand, statistics) for each in seen)
 
 
 def _costs(
@@ -118,7 +124,8 @@ def _authorization(candidate: Candidate, demand: Demand) -> str | None:
     if candidate.endpoint not in demand.scope.endpoints:
         return ""
     # The proxy calls by deployment id: an id that two endpoints share could lead outside the permit.
-    return "deployment id is not unique" if candidate.deployment_id in demand.outside else None
+    shared = demand.shared_ids.get(candidate.deployment_id)
+    return "deployment id is not unique" if shared and not shared <= demand.scope.endpoints else None
 
 
 def _clearance(candidate: Candidate, demand: Demand) -> str | None:

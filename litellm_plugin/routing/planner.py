@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing.candidates import NO_AFFINITY
+from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.retries import RetryPolicy
 from litellm_plugin.routing.stickiness import Stickiness, stick
-from litellm_plugin.routing.strategies import RankingContext, spread
+from litellm_plugin.routing.strategies import RankingContext, most_attempts, spread
 from litellm_plugin.routing.strategies.ranking import listed
 from litellm_plugin.routing.verdicts import verdict_without_plan
 
@@ -65,7 +65,7 @@ def decide(
     policy: RoutingPolicy,
     facts: RequestFacts,
     scope: RoutingScope,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Candidate] | CandidateGroup,
     *,
     statistics: StatisticsSnapshot | None,
     seed: int,
@@ -84,9 +84,8 @@ def decide(
         tried: The deployment ids that earlier attempts of this request took; they do not come back.
         affinity: What earlier requests of the same tenant and classification left where; None for nothing.
     """
-    latency_class = policy.latency_classes.get(scope.latency_class, LatencyClass())
-    facts = latency_class.with_default(facts)
-    refused = latency_class.refusal(facts, scope)
+    facts = _latency_class(policy, scope).with_default(facts)
+    group = candidates if isinstance(candidates, CandidateGroup) else CandidateGroup.of(candidates)
     context = RankingContext(
         facts,
         scope,
@@ -95,7 +94,7 @@ def decide(
         output_tokens=expected_output_tokens(facts, _answer_tokens(facts, statistics)),
     )
     assessments = assess(
-        candidates,
+        group,
         facts,
         scope,
         statistics=statistics,
@@ -103,28 +102,56 @@ def decide(
         affinity=context.affinity,
         context_margin=policy.context_margin,
     )
+    return replace(choose(policy, context, assessments, tried), deployment_ids=group.deployment_ids)
+
+
+def choose(
+    policy: RoutingPolicy,
+    context: RankingContext,
+    assessments: tuple[Assessment, ...],
+    tried: frozenset[str] = frozenset(),
+) -> Decision:
+    """Makes the plan out of candidates that were held against the request already.
+
+    Args:
+        policy: Rules and the number of attempts.
+        context: The request and what ties are broken with.
+        assessments: The candidates with what keeps them out.
+        tried: The deployment ids that earlier attempts of this request took.
+    """
+    facts, scope = context.facts, context.scope
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
-    if refused is not None and any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments):
-        return Decision(
-            facts=facts, scope=scope, assessments=assessments, rule=match, plan=(), verdict=refused, seed=seed
-        )
+    decision = Decision(
+        facts=facts,
+        scope=scope,
+        assessments=assessments,
+        rule=match,
+        plan=(),
+        verdict=_latency_class(policy, scope).refusal(facts, scope),
+        seed=context.seed,
+        affinity=context.affinity,
+        output_tokens=context.output_tokens,
+    )
+    is_authorized = any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments)
+    if decision.verdict is not None and is_authorized:
+        return decision
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
     preferences = scope.preferences if policy.follows_preferences else ()
     order, preferred = _preferred(_order(ranking, assessments, context), preferences)
     order, kept = stick(policy.stickiness, order, ranking, context)
-    order = order[: policy.attempts]
-    plan = tuple(ranked.assessment.candidate for ranked in order)
-    return Decision(
-        facts=facts,
-        scope=scope,
+    order = order[: min(policy.attempts, most_attempts(rule.strategy) or policy.attempts)]
+    return replace(
+        decision,
+        most_attempts=most_attempts(rule.strategy),
         assessments=_with_ranks(assessments, order),
-        rule=match,
-        plan=plan,
-        verdict=None if plan else _verdict(rule, assessments, context, tried),
-        seed=seed,
+        plan=tuple(ranked.assessment.candidate for ranked in order),
+        verdict=None if order else _verdict(rule, assessments, context, tried),
         notes=(*ranking.notes, *preferred, *kept),
-        affinity=context.affinity,
     )
+
+
+def _latency_class(policy: RoutingPolicy, scope: RoutingScope) -> LatencyClass:
+    return policy.latency_classes.get(scope.latency_class, LatencyClass())
 
 
 def _answer_tokens(facts: RequestFacts, statistics: StatisticsSnapshot | None) -> float | None:

@@ -11,7 +11,7 @@ from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 
 StrategyName: TypeAlias = Literal[
-    "static", "cost", "quality", "latency", "balanced", "weighted", "fallback", "custom"
+    "static", "attested", "cost", "quality", "latency", "balanced", "weighted", "fallback", "custom"
 ]
 
 MOST_STRATEGIES_IN_A_ROW: Final = 4
@@ -19,6 +19,7 @@ MOST_STRATEGIES_IN_A_ROW: Final = 4
 # The options that each strategy takes beside `then`, by the names that YAML uses.
 STRATEGY_OPTIONS: Final[dict[StrategyName, tuple[str, ...]]] = {
     "static": ("endpoints", "by", "table", "else", "are_equal"),
+    "attested": ("endpoint", "model"),
     "cost": ("tolerance",),
     "quality": ("tier", "floor", "minimum_quality"),
     "latency": ("tolerance", "minimum_samples"),
@@ -48,6 +49,10 @@ class StrategyBlock(StrictModel):
     """The strategy among those that are equal to this one; its name alone is enough where it needs no options."""
     endpoints: _Names | None = None
     """With `static`: endpoint names, the preferred one first."""
+    endpoint: Name | None = None
+    """With `attested`: the one endpoint."""
+    model: str | None = Field(default=None, min_length=1, max_length=256)
+    """With `attested`: the model that it must be configured with, as `litellm_params.model` says."""
     by: str | None = None
     """With `static`: the fact whose value picks the row of `table`. With `weighted`: what keeps its endpoint, `session`, `request_id` (the default) or `permit.tenant`."""
     table: dict[Name, _Names] | None = Field(default=None, min_length=1)
@@ -122,6 +127,19 @@ class StrategyBlock(StrictModel):
         if self.depth > MOST_STRATEGIES_IN_A_ROW:
             raise ValueError(
                 f"{self.depth} strategies stand inside each other; {MOST_STRATEGIES_IN_A_ROW} are the most"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stands_alone(self) -> StrategyBlock:
+        inner = [each.strategy for each in (self.then, self.otherwise) if each is not None]
+        if "attested" in inner or (self.strategy == "attested" and inner):
+            raise ValueError(
+                "strategy 'attested' stands alone: a rule of its own says which requests it is for"
+            )
+        if self.strategy == "attested" and (self.endpoint is None or self.model is None):
+            raise ValueError(
+                "strategy 'attested' needs `endpoint` and `model`, the one of each that may serve"
             )
         return self
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from litellm_plugin.routing import (
     AssignedBy,
+    Attested,
     Balanced,
     Composed,
     Cost,
@@ -19,7 +20,7 @@ from litellm_plugin.routing import (
 from litellm_plugin.settings.custom_class import load_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from litellm_plugin.routing import Strategy
     from litellm_plugin.settings.rule_block import StrategyBlock
@@ -43,20 +44,16 @@ def build_strategy(use: StrategyBlock, *, salt: str, tiers: Sequence[str]) -> St
     return Composed(first, Cost()) if isinstance(first, Quality) else first
 
 
-def _single(  # noqa: PLR0911 - a case for each strategy
+def _single(  # noqa: C901, PLR0911 - a case for each strategy
     use: StrategyBlock, *, salt: str, tiers: tuple[str, ...]
 ) -> Strategy:
     match use.strategy:
         case "static" if use.table is not None:
-            rows = {
-                value: Static(tuple(endpoints), are_equal=use.are_equal)
-                for value, endpoints in use.table.items()
-            }
-            inner = use.otherwise
-            otherwise = None if inner is None else build_strategy(inner, salt=f"{salt}/else", tiers=tiers)
-            return Table(use.by or "", rows, otherwise)
+            return _table(use, use.table, salt=salt, tiers=tiers)
         case "static":
             return Static(tuple(use.endpoints or ()), are_equal=use.are_equal)
+        case "attested":
+            return Attested(use.endpoint or "", use.model or "")
         case "cost":
             return Cost(**_options(use, "tolerance"))
         case "quality":
@@ -74,6 +71,15 @@ def _single(  # noqa: PLR0911 - a case for each strategy
             return load_strategy(use.class_path or "", use.options)
         case _:
             assert_never(use.strategy)
+
+
+def _table(
+    use: StrategyBlock, table: Mapping[str, Sequence[str]], *, salt: str, tiers: tuple[str, ...]
+) -> Table:
+    rows = {value: Static(tuple(endpoints), are_equal=use.are_equal) for value, endpoints in table.items()}
+    inner = use.otherwise
+    otherwise = None if inner is None else build_strategy(inner, salt=f"{salt}/else", tiers=tiers)
+    return Table(use.by or "", rows, otherwise)
 
 
 def _options(use: StrategyBlock, *names: str) -> dict[str, Any]:

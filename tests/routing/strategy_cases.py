@@ -9,6 +9,7 @@ from litellm_plugin.routing import (
     BALANCED_TERMS,
     Assessment,
     AssignedBy,
+    Attested,
     Balanced,
     CallType,
     Candidate,
@@ -70,6 +71,7 @@ inputs = st.lists(
             Candidate,
             deployment_id=st.uuids().map(str),
             endpoint=names,
+            model=st.none() | st.sampled_from(("gpt-a", "gpt-b")),
             tier=st.none() | st.sampled_from((*TIERS, "unheard-of")),
             quality=st.none() | st.floats(0, 1),
         ),
@@ -124,7 +126,8 @@ shares = st.builds(
 )
 chains = st.builds(Fallback, name_lists, st.booleans())
 complete = st.one_of(st.builds(Cost, st.floats(0, 1)), st.builds(Latency, st.floats(0, 1)), balances)
-simple = st.one_of(complete, statics, qualities, shares, chains)
+attested = st.builds(Attested, names, st.sampled_from(("gpt-a", "gpt-b")))
+simple = st.one_of(complete, statics, qualities, shares, chains, attested)
 tables = st.builds(
     Table,
     st.sampled_from(("permit.tenant", "request.workload")),

@@ -18,6 +18,7 @@ from routing_cases import (
 
 from litellm_plugin.errors import ConfigurationError, Reason
 from litellm_plugin.routing import (
+    CandidateGroup,
     Cost,
     EndpointStatistics,
     Ranked,
@@ -236,3 +237,33 @@ def test_an_unknown_price_is_never_before_a_known_one(arguments):
     )
     is_unknown = [unknown for _, unknown in ranked]
     assert is_unknown == sorted(is_unknown)
+
+
+class TestLargeGroups:
+    """A group of many candidates costs no more than the permit's part of it."""
+
+    GROUP = tuple(a_candidate("outside", f"outside-{number}") for number in range(500))
+
+    def test_all_authorized_candidates_are_assessed_and_the_first_of_the_others(self):
+        candidates = [*self.GROUP, *ABC, *self.GROUP]
+        assessed = decided(candidates).assessments
+        assert [each.candidate for each in assessed if each.exclusion is None] == ABC
+        assert [each.candidate.deployment_id for each in assessed[:64]] == [f"outside-{n}" for n in range(64)]
+        assert len(assessed) == 67
+
+    def test_the_decision_knows_every_id(self):
+        assert decided([*self.GROUP, *ABC]).deployment_ids == {
+            *(each.deployment_id for each in self.GROUP),
+            "a-1",
+            "b-1",
+            "c-1",
+        }
+
+    def test_an_index_made_before_gives_the_same_decision(self):
+        group = CandidateGroup.of([*self.GROUP, *ABC])
+        assert decided(group) == decided([*self.GROUP, *ABC])
+
+    def test_an_id_shared_with_an_endpoint_far_outside_is_not_authorized(self):
+        twin = a_candidate("outside", "a-1")
+        assessment = decided([ABC[0], *self.GROUP, twin]).assessment_of("a-1")
+        assert assessment.detail == "deployment id is not unique"

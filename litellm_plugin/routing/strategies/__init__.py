@@ -1,5 +1,6 @@
 """Strategies: how the candidates that are left get their order."""
 
+from litellm_plugin.routing.strategies.attested import Attested
 from litellm_plugin.routing.strategies.balanced import BALANCED_TERMS, Balanced
 from litellm_plugin.routing.strategies.composed import Composed
 from litellm_plugin.routing.strategies.cost import Cost
@@ -14,6 +15,7 @@ from litellm_plugin.routing.strategies.ranking import (
     RankingContext,
     Strategy,
     bands_by_score,
+    most_attempts,
     spread,
     tie_break,
 )
@@ -24,6 +26,7 @@ from litellm_plugin.routing.strategies.weighted import AssignedBy, Weighted
 __all__ = [
     "BALANCED_TERMS",
     "AssignedBy",
+    "Attested",
     "Balanced",
     "Composed",
     "Cost",
@@ -39,6 +42,7 @@ __all__ = [
     "Table",
     "Weighted",
     "bands_by_score",
+    "most_attempts",
     "named_endpoints",
     "spread",
     "tie_break",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from litellm_plugin.routing.strategies.attested import Attested
 from litellm_plugin.routing.strategies.composed import Composed
 from litellm_plugin.routing.strategies.fallback import Fallback
 from litellm_plugin.routing.strategies.static import Static
@@ -21,6 +22,8 @@ def named_endpoints(strategy: Strategy | None) -> Iterator[str]:
     match strategy:
         case Static():
             yield from strategy.endpoints
+        case Attested():
+            yield strategy.endpoint
         case Fallback():
             yield from strategy.chain
         case Weighted():

@@ -89,6 +89,11 @@ class Strategy(Protocol):
         """
 
 
+def most_attempts(strategy: Strategy) -> int | None:
+    """How many attempts a request may have under this strategy; None where it does not say."""
+    return getattr(strategy, "most_attempts", None)
+
+
 def tie_break(assessment: Assessment, seed: int) -> bytes:
     """A key that spreads equal candidates evenly over seeds, and in which none depends on the others.
 

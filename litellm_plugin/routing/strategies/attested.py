@@ -1,0 +1,44 @@
+"""Attested: one model at one endpoint, for answers that must be reproducible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from litellm_plugin.routing.strategies.ranking import Ranked, Ranking
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from litellm_plugin.routing.decision import Assessment
+    from litellm_plugin.routing.strategies.ranking import RankingContext
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """The one deployment of an endpoint that serves exactly this model: no routing, one attempt, no fallback.
+
+    Attributes:
+        endpoint: The endpoint's name.
+        model: The provider's model as the deployment is configured with it.
+    """
+
+    name: ClassVar[str] = "attested"
+    most_attempts: ClassVar[int] = 1
+
+    endpoint: str
+    model: str
+
+    def rank(self, inputs: Sequence[Assessment], context: RankingContext) -> Ranking:  # noqa: ARG002 - the protocol's
+        """Gives the deployment with the first id, so that nothing but the configuration picks it."""
+        here = [each for each in inputs if each.candidate.endpoint == self.endpoint]
+        same = [each for each in here if each.candidate.model == self.model]
+        if not same:
+            others = sorted({each.candidate.model or "an unknown model" for each in here})
+            found = (
+                f"serves {', '.join(others)}, not {self.model}" if others else "is not among the candidates"
+            )
+            return Ranking((), (f"attested: {self.endpoint} {found}",))
+        only = min(same, key=lambda each: each.candidate.deployment_id)
+        note = f"attested: {self.model} at {self.endpoint} alone; no routing, no second attempt, no fallback"
+        return Ranking(((Ranked(only),),), (note,))
