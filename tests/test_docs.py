@@ -16,7 +16,16 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from litellm_plugin.permit import ClaimPolicy, IssuerTrust, PermitVerifier, StaticKeys, check_body, parse_jwks
-from litellm_plugin.routing import CallType, Candidate, Prices, RequestFacts, RoutingScope, RuleSet, decide
+from litellm_plugin.routing import (
+    Attested,
+    CallType,
+    Candidate,
+    Prices,
+    RequestFacts,
+    RoutingScope,
+    RuleSet,
+    decide,
+)
 from litellm_plugin.settings import Flags, load_policy
 from litellm_plugin.testing import PermitIssuer
 
@@ -80,8 +89,10 @@ def test_a_block_is_valid(kind, text):
 def test_a_routing_example_makes_a_plan_by_each_of_its_rules(policy):
     snapshot = load_policy({**WHOLE, **policy}, Flags(), base=ROOT)
     names = {endpoint for _, endpoint in snapshot.named_endpoints()} or {"a", "b"}
+    listed = [rule.strategy for rule in snapshot.routing.rules.rules]
+    models = {each.endpoint: each.model for each in listed if isinstance(each, Attested)}
     candidates = [
-        Candidate(name, name, tier="large", region="eu-west", prices=Prices(1e-6, 2e-6))
+        Candidate(name, name, models.get(name), tier="large", region="eu-west", prices=Prices(1e-6, 2e-6))
         for name in sorted(names)
     ]
     scope = RoutingScope("R", frozenset(names), "1", "public", "first-bank", "pro", "interactive")
