@@ -65,7 +65,7 @@ def straight(self, scope, receive, send):
 may_lose("admission", Admission, "__call__", straight)
 may_lose("backstop", Backstop, "__call__", straight)
 may_lose("body-scrub", admission, "publish", lambda read, call_type, body, extra: Payload(body, read(body)))
-may_lose("header-scrub", Admission, "_scrubbed", lambda self, scope, request_id: scope)
+may_lose("header-scrub", admission, "scrubbed", lambda scope, state, current=None: scope)
 hook_may_be_lost("pre-call", "async_pre_call_hook", lambda user_api_key_dict, cache, data, call_type: data)
 hook_may_be_lost("selection", "async_filter_deployments", lambda model, healthy_deployments, **rest: healthy_deployments)
 hook_may_be_lost("final-check", "async_pre_call_deployment_hook", lambda kwargs, call_type: None)

@@ -73,7 +73,7 @@ class TestChangedFile:
         assert served_by(fleet) == ("us-a", 200)
 
     def test_a_broken_one_keeps_the_old_and_is_said_once(self, fleet):
-        before = fleet.health()
+        before, said = fleet.health(), fleet.proxy.log_text().count("The changed policy is refused")
         fleet.write(default={"strategy": "static", "endpoints": ["us-c"]})
         health = fleet.until(lambda health: health["reload"]["result"] == "refused")
         assert health["config_hash"] == before["config_hash"]
@@ -81,7 +81,7 @@ class TestChangedFile:
         assert "us-c" not in str(health)
         assert served_by(fleet) == ("us-b", 200)
         time.sleep(2.5)
-        assert fleet.proxy.log_text().count("The changed policy is refused") == 1
+        assert fleet.proxy.log_text().count("The changed policy is refused") == said + 1
 
     def test_a_mended_one_is_taken(self, fleet):
         fleet.write(default={"strategy": "no-such-strategy"})

@@ -198,7 +198,8 @@ def test_one_cost_cap_holds_for_all_attempts(strict_fleet):
     for name in ("us-b", "us-a"):
         strict_fleet.providers[name].always(Fault.status(500))
 
-    answer = strict_fleet.send("chat", ["us-b", "us-a", "eu-b"])
+    unheard_of = {"x-workload": "one-cost-cap"}
+    answer = strict_fleet.send("chat", ["us-b", "us-a", "eu-b"], headers=unheard_of)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
     assert "could cost more than the request may" in answer.json()["error"]["message"]
@@ -208,7 +209,9 @@ def test_one_cost_cap_holds_for_all_attempts(strict_fleet):
 def test_a_permits_cost_limit_is_the_whole_requests(fleet):
     fleet.providers["us-b"].always(Fault.status(500))
 
-    answer = fleet.send("chat", ["us-b", "us-a"], permit={"max_cost_usd": 0.0006})
+    # A workload of its own: the expected length of an answer follows the earlier answers of its route.
+    unheard_of = {"x-workload": "cost-limit"}
+    answer = fleet.send("chat", ["us-b", "us-a"], permit={"max_cost_usd": 0.0006}, headers=unheard_of)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
     assert fleet.calls() == {"us-b": 1}
@@ -217,7 +220,8 @@ def test_a_permits_cost_limit_is_the_whole_requests(fleet):
 def test_what_a_provider_refused_costs_nothing(fleet):
     fleet.providers["us-b"].always(Fault.status(429))
 
-    answer = fleet.send("chat", ["us-b", "us-a"], permit={"max_cost_usd": 0.0006})
+    unheard_of = {"x-workload": "cost-limit-after-429"}
+    answer = fleet.send("chat", ["us-b", "us-a"], permit={"max_cost_usd": 0.0006}, headers=unheard_of)
 
     assert answer.status_code == 200, answer.text
     assert fleet.calls() == {"us-b": 1, "us-a": 1}
