@@ -283,6 +283,7 @@ def _choice(decision: Decision | None) -> Record:
             "request": None,
             "seed": None,
             "session_deployment": None,
+            "expected_output_tokens": None,
             "candidates": [],
             "candidates_omitted": 0,
             "chosen": None,
@@ -294,6 +295,7 @@ def _choice(decision: Decision | None) -> Record:
         "request": _request(decision.facts),
         "seed": decision.seed,
         "session_deployment": _text(decision.affinity.session_deployment),
+        "expected_output_tokens": _number(decision.output_tokens),
         "candidates": [_candidate(each, decision) for each in decision.assessments],
         "candidates_omitted": max(0, len(decision.deployment_ids) - len(decision.assessments)),
         "chosen": _chosen(decision.chosen),
@@ -368,6 +370,7 @@ def _candidate(assessment: Assessment, decision: Decision) -> Record:
     return {
         "deployment_id": _cut(candidate.deployment_id),
         "endpoint": _cut(candidate.endpoint),
+        "model": _text(candidate.model),
         "region": _text(candidate.region),
         "tier": _text(candidate.tier),
         "quality": _number(candidate.quality),

@@ -34,6 +34,7 @@ from litellm_plugin.routing.facts import (
 from litellm_plugin.routing.language import load_languages
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.planner import RoutingPolicy, choose, decide
+from litellm_plugin.routing.replay import replay
 from litellm_plugin.routing.retries import Chain, Halt, PastAttempt, Retry, RetryPolicy, following
 from litellm_plugin.routing.rules import Rule, RuleSet
 from litellm_plugin.routing.stickiness import Stickiness
@@ -126,6 +127,7 @@ __all__ = [
     "load_languages",
     "messages_facts",
     "named_endpoints",
+    "replay",
     "request_facts",
     "responses_facts",
     "route_of",

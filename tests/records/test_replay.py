@@ -1,0 +1,65 @@
+"""A decision can be made again from its record: the same policy and the same record give the same plan."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "routing"))
+
+from routing_cases import a_policy, situations
+from strategy_cases import any_strategy, statistics
+
+from litellm_plugin.records import RequestIds
+from litellm_plugin.routing import Affinity, Moment, StatisticsSnapshot, decide, replay
+
+IDS = st.integers(0, 9).map("deployment-{}".format)
+FACTS = st.fixed_dictionaries(
+    {
+        "session": st.none() | st.text("abc", max_size=3),
+        "latency_budget_ms": st.none() | st.integers(1, 10_000),
+        "workload": st.none() | st.sampled_from(("night", "day")),
+        "tool_step": st.integers(0, 2),
+        "moment": st.none() | st.just(Moment(3, 1, 2, "2026-02-02")),
+    }
+)
+
+
+@settings(max_examples=300)
+@given(situation=situations(IDS), strategy=any_strategy, more=FACTS, data=st.data())
+def test_a_record_replays_to_the_same_choice(build, situation, strategy, more, data):
+    situation["policy"] = policy = a_policy(strategy, *situation["policy"].rules.rules)
+    situation["facts"] = replace(situation["facts"], model_group="gpt", **more)
+    situation["scope"] = replace(
+        situation["scope"],
+        request_id="R",
+        preferences=tuple(data.draw(st.lists(st.sampled_from("abc"), max_size=2))),
+    )
+    situation["statistics"] = StatisticsSnapshot(
+        data.draw(st.dictionaries(IDS, statistics)),
+        taken_at_s=0.0,
+        in_flight=data.draw(st.dictionaries(IDS, st.integers(0, 3))),
+    )
+    affinity = Affinity(
+        data.draw(st.none() | IDS), data.draw(st.dictionaries(IDS, st.integers(1, 100), max_size=3))
+    )
+    decision = decide(**situation, affinity=affinity)
+    record = json.loads(json.dumps(build.decision_record(decision=decision, ids=RequestIds("D", "R"))))
+
+    again = replay(policy, record)
+
+    assert [each.deployment_id for each in again.plan] == record["plan"]
+    assert (again.rule.name, again.notes) == (record["rule"]["name"], tuple(record["notes"]))
+    assert (str(again.verdict.reason) if again.verdict else None) == record["reason"]
+
+
+@pytest.mark.parametrize("record", [{}, {"request": None}, {"request": {"call_type": "chat"}}])
+def test_what_is_no_decision_is_refused(record):
+    with pytest.raises(ValueError, match="expected the record of a decision"):
+        replay(a_policy(), record)
