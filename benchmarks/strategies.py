@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,9 @@ from typing import Any
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 GROUP = "chat"
+WEIGHTS = dict.fromkeys(
+    ("azure-eu-4o", "openai-us-4o", "mini-a", "mini-b", "haiku", "flash", "deepseek", "mistral"), 1
+)
 BUDGET_S = 6.0
 EPISODE = (420.0, 600.0)
 # An endpoint was left when it gets less than a tenth of the traffic in ten seconds in a row.
@@ -56,6 +60,16 @@ SYSTEMS = (
     System("litellm latency-based", "latency-based-routing"),
     System("litellm cost-based", "cost-based-routing"),
     System("permit-router cost", use={"strategy": "cost"}),
+    System("permit-router latency", use={"strategy": "latency"}),
+    System(
+        "permit-router balanced",
+        use={"strategy": "balanced", "weights": {"cost": 0.4, "latency": 0.4, "reliability": 0.2}},
+    ),
+    System(
+        "permit-router load",
+        use={"strategy": "balanced", "weights": {"load": 0.5, "latency": 0.4, "reliability": 0.1}},
+    ),
+    System("permit-router weighted", use={"strategy": "weighted", "weights": WEIGHTS}),
 )
 
 
@@ -69,6 +83,7 @@ class Result:
     upstream: int
     rate_limited: int
     left_after_s: float | None
+    shares: dict[str, int]
 
 
 def main() -> None:
@@ -193,6 +208,7 @@ async def _serve(system: System, requests: list[Any], clock: Any, seed: int, sca
         upstream=len(fleet.sent),
         rate_limited=fleet.rate_limited,
         left_after_s=_left_after(fleet, members, episode),
+        shares=dict(Counter(each.endpoint for each in fleet.sent)),
     )
 
 

@@ -184,9 +184,23 @@ def aftermath():
         before = fleet.health()["requests"]["admitted"]
         visits = list(crowd())
         asyncio.run(send(fleet, visits))
+        visits += latecomers(fleet, len(visits))
         left = Aftermath(fleet, visits, fleet.health()["requests"]["admitted"] - before)
         settle(left)
         yield left
+
+
+def latecomers(fleet, first):
+    """Visits that leave while their provider hangs, one by one: in the crowd a busy machine may not have begun yet."""
+    for provider in fleet.providers.values():
+        provider.always(None)  # what is left of the crowd's plan would go first
+        provider.always(Fault.hang(GIVE_UP_S))
+    late = [Visit(first + number, "chat", ["us-b"], is_stream=False, leaves=True) for number in range(3)]
+    for visit in late:
+        asyncio.run(send(fleet, [visit]))
+    for provider in fleet.providers.values():
+        provider.always(None)
+    return late
 
 
 def settle(left):
