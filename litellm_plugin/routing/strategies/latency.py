@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from litellm_plugin.errors import ConfigurationError
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 LONG_ANSWER_TOKENS: Final = 1_024
 # With fewer values than this, their 95th percentile is nothing but the largest of them.
 MINIMUM_SAMPLES: Final = 20
+# A median says something sooner.
+_MEDIAN_SAMPLES: Final = 5
+# One request in so many looks at endpoints of which too little is known; more would cost callers what it finds out.
+_EXPLORING: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Latency:
     Attributes:
         tolerance: How far a latency may lie above the least and still be equal to it, as a share of it; applies to
             those that miss the budget, and to all where there is no budget.
-        minimum_samples: How many attempts must have been seen before a measured latency counts.
+        minimum_samples: How many attempts must have been seen before the tail counts; five are enough for medians.
 
     Raises:
         ConfigurationError: The tolerance is not a share, or the number of samples is below 1.
@@ -72,8 +77,8 @@ class ExpectedLatency:
     """How long a candidate is expected to take.
 
     Attributes:
-        latency_ms: The 95th percentile of what the request waits for, times `tries`; None where nothing is
-            measured of any candidate.
+        latency_ms: What the request waits for, times `tries`: the 95th percentile against a budget, else the
+            median; None where nothing is measured of any candidate.
         tries: How many tries one answer takes there, 1 or more.
         is_measured: Whether enough was seen of this candidate itself.
     """
@@ -106,15 +111,17 @@ def expected_latencies(
     latency times the expected number of tries of a geometric distribution, 1 / (1 - failure rate). Latencies are
     measured of answers and timeouts, never of errors: an endpoint that fails fast does not look fast.
 
-    Where too little was seen, a candidate counts as fast as the best that is known: optimism is what gets it
-    tried, and cures itself once it was ("optimism in the face of uncertainty", Lai and Robbins, Advances in
-    Applied Mathematics 6(1), 1985). Its failures count from the first.
+    Where too little was seen, a candidate counts as fast as the best that is known for one request in twenty, by the
+    seed, and as the median of the known for the others: optimism is what gets it tried ("optimism in the face of
+    uncertainty", Lai and Robbins, Advances in Applied Mathematics 6(1), 1985), and a share of the requests bounds what
+    that costs. Its failures count from the first.
     """
     tries = [expected_tries(each.statistics) for each in inputs]
     measured = [_measured_ms(each.statistics, context, minimum_samples) for each in inputs]
     known = [ms * times for ms, times in zip(measured, tries, strict=True) if ms is not None]
-    best_ms = min(known, default=None)
-    return [_expectation(ms, times, best_ms) for ms, times in zip(measured, tries, strict=True)]
+    explores = context.seed % _EXPLORING == 0
+    neutral_ms = min(known, default=None) if explores or not known else median(known)
+    return [_expectation(ms, times, neutral_ms) for ms, times in zip(measured, tries, strict=True)]
 
 
 def expected_tries(statistics: EndpointStatistics | None) -> float:
@@ -129,18 +136,28 @@ def expected_tries(statistics: EndpointStatistics | None) -> float:
     return (max(statistics.attempts, successes) + 1) / (successes + 1)
 
 
-def _expectation(ms: float | None, tries: float, best_ms: float | None) -> ExpectedLatency:
+def _expectation(ms: float | None, tries: float, neutral_ms: float | None) -> ExpectedLatency:
     if ms is not None:
         return ExpectedLatency(ms * tries, tries, is_measured=True)
-    return ExpectedLatency(None if best_ms is None else best_ms * tries, tries, is_measured=False)
+    return ExpectedLatency(None if neutral_ms is None else neutral_ms * tries, tries, is_measured=False)
 
 
 def _measured_ms(
     statistics: EndpointStatistics | None, context: RankingContext, minimum_samples: int
 ) -> float | None:
-    """What the caller waits for: the first token of a stream, else the whole answer."""
-    if statistics is None or statistics.attempts < minimum_samples:
+    """What the caller waits for: the tail where there is a budget to meet, else what is usual."""
+    if statistics is None:
         return None
+    if context.facts.latency_budget_ms is not None:
+        return _tail_ms(statistics, context) if statistics.attempts >= minimum_samples else None
+    if statistics.attempts < min(minimum_samples, _MEDIAN_SAMPLES):
+        return None
+    usual_ms = _usual_ms(statistics, context)
+    return _tail_ms(statistics, context) if usual_ms is None else usual_ms
+
+
+def _tail_ms(statistics: EndpointStatistics, context: RankingContext) -> float | None:
+    """The 95th percentile of the first token of a stream, else of the whole answer."""
     if context.facts.stream:
         return _positive(statistics.first_token_p95_ms)
     per_token_ms = _positive(statistics.output_token_p95_ms)
@@ -148,6 +165,20 @@ def _measured_ms(
         first_token_ms = _positive(statistics.first_token_p95_ms) or 0.0
         return _positive(first_token_ms + per_token_ms * (context.output_tokens or 0))
     return _positive(statistics.total_p95_ms)
+
+
+def _usual_ms(statistics: EndpointStatistics, context: RankingContext) -> float | None:
+    """The median of the first token of a stream; else the median per token times the expected length.
+
+    Medians tell which is faster with far fewer values than the tail does, and per token an endpoint that was given
+    longer answers does not look slower.
+    """
+    if context.facts.stream:
+        return _positive(statistics.first_token_p50_ms)
+    per_token_ms = _positive(statistics.output_token_p50_ms)
+    if per_token_ms is not None and context.output_tokens:
+        return _positive(per_token_ms * context.output_tokens)
+    return _positive(statistics.total_p50_ms)
 
 
 def _positive(value_ms: float | None) -> float | None:
