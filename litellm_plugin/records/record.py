@@ -288,6 +288,8 @@ def _choice(decision: Decision | None) -> Record:
             "candidates_omitted": 0,
             "chosen": None,
             "plan": [],
+            "attempts": None,
+            "tried": [],
         }
     return {
         "rule": _rule(decision.rule),
@@ -300,6 +302,8 @@ def _choice(decision: Decision | None) -> Record:
         "candidates_omitted": max(0, len(decision.deployment_ids) - len(decision.assessments)),
         "chosen": _chosen(decision.chosen),
         "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
+        "attempts": decision.attempts,
+        "tried": sorted(_cut(name) for name in decision.tried),
     }
 
 

@@ -112,6 +112,8 @@ class Decision:
         affinity: What earlier requests of the same tenant and classification left where.
         output_tokens: The expected length of the answer in tokens; None where the call generates none.
         deployment_ids: The ids of all candidates of the group.
+        attempts: How many candidates the plan could hold.
+        tried: The deployment ids that earlier attempts of the request took.
         most_attempts: How many attempts the whole request may have under this decision's strategy; None where
             the policy alone says.
     """
@@ -127,6 +129,8 @@ class Decision:
     affinity: Affinity = NO_AFFINITY
     output_tokens: float | None = None
     deployment_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    attempts: int = 1
+    tried: frozenset[str] = frozenset()
     most_attempts: int | None = None
 
     def assessment_of(self, deployment_id: str) -> Assessment | None:

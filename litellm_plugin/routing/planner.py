@@ -121,6 +121,8 @@ def choose(
     """
     facts, scope = context.facts, context.scope
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
+    most = most_attempts(rule.strategy)
+    attempts = policy.attempts if most is None else min(most, policy.attempts)
     decision = Decision(
         facts=facts,
         scope=scope,
@@ -131,22 +133,24 @@ def choose(
         seed=context.seed,
         affinity=context.affinity,
         output_tokens=context.output_tokens,
+        attempts=attempts,
+        tried=tried,
+        most_attempts=most,
     )
     is_authorized = any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments)
     if decision.verdict is not None and is_authorized:
         return decision
     ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
     preferences = scope.preferences if policy.follows_preferences else ()
-    order, preferred = _preferred(_order(ranking, assessments, context), preferences)
-    order, kept = stick(policy.stickiness, order, ranking, context)
-    order = order[: min(policy.attempts, most_attempts(rule.strategy) or policy.attempts)]
+    order, kept = stick(policy.stickiness, _order(ranking, assessments, context), ranking, context)
+    order, preferred = _preferred(order, preferences)
+    order = order[:attempts]
     return replace(
         decision,
-        most_attempts=most_attempts(rule.strategy),
         assessments=_with_ranks(assessments, order),
         plan=tuple(ranked.assessment.candidate for ranked in order),
         verdict=None if order else _verdict(rule, assessments, context, tried),
-        notes=(*ranking.notes, *preferred, *kept),
+        notes=(*ranking.notes, *kept, *preferred),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from litellm_plugin.routing.candidates import Affinity, Candidate, EndpointStatistics
@@ -22,6 +23,8 @@ def replay(policy: RoutingPolicy, record: Mapping[str, Any]) -> Decision:
 
     Rules, strategy, preferences, stickiness and plan are computed anew; what kept a candidate out is taken from the
     record. Text that was cut for the record, and a model name that it does not show, are seen as the record has them.
+    A custom strategy sees of a candidate what the record holds: neither windows nor attributes, capabilities or prices.
+    Where an earlier plan of the request was used up, the record tells that as its reason; here the plan alone is judged.
 
     Args:
         policy: The policy whose hash the record names.
@@ -42,14 +45,12 @@ def replay(policy: RoutingPolicy, record: Mapping[str, Any]) -> Decision:
             },
         )
         context = RankingContext(facts, scope, record["seed"], affinity, record["expected_output_tokens"])
+        attempts, tried = int(record["attempts"]), frozenset(record["tried"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"expected the record of a decision, got one without or with another {error}"
         ) from error
-    tried = frozenset(
-        each.candidate.deployment_id for each in assessments if each.exclusion is Exclusion.ALREADY_TRIED
-    )
-    return choose(policy, context, assessments, tried)
+    return choose(replace(policy, attempts=attempts), context, assessments, tried)
 
 
 def _facts(request: Mapping[str, Any]) -> RequestFacts:

@@ -85,12 +85,20 @@ def _weighed(
 
 
 def _gain(sticky: Ranked, best: Ranked) -> float | None:
-    """What share of the session's score the best one saves; None where one of them has none."""
-    if sticky.score is None or best.score is None:
+    """What share of the session's score the best one saves; None where one of them has none.
+
+    Where an outer strategy tells the two apart, its scores count and not those within its bands.
+    """
+    for (mine, sticky_score), (theirs, best_score) in zip(sticky.outer, best.outer, strict=False):
+        if mine != theirs:
+            return _saved(sticky_score, best_score)
+    return _saved(sticky.score, best.score)
+
+
+def _saved(sticky: float | None, best: float | None) -> float | None:
+    if sticky is None or best is None or not math.isfinite(sticky) or not math.isfinite(best):
         return None
-    if not math.isfinite(sticky.score) or not math.isfinite(best.score):
-        return None
-    return (sticky.score - best.score) / sticky.score if sticky.score > 0 else 0.0
+    return (sticky - best) / sticky if sticky > 0 else 0.0
 
 
 def _band(ranking: Ranking, ranked: Ranked) -> int | None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "routing"))
 
-from routing_cases import a_policy, situations
+from routing_cases import a_candidate, a_policy, a_request, a_scope, situations
 from strategy_cases import any_strategy, statistics
 
+from litellm_plugin.errors import Reason
 from litellm_plugin.records import RequestIds
 from litellm_plugin.routing import Affinity, Moment, StatisticsSnapshot, decide, replay
 
@@ -57,6 +58,45 @@ def test_a_record_replays_to_the_same_choice(build, situation, strategy, more, d
     assert [each.deployment_id for each in again.plan] == record["plan"]
     assert (again.rule.name, again.notes) == (record["rule"]["name"], tuple(record["notes"]))
     assert (str(again.verdict.reason) if again.verdict else None) == record["reason"]
+
+
+def again(build, policy, **situation):
+    decision = decide(policy, **situation)
+    record = build.decision_record(decision=decision, ids=RequestIds("D", "R"))
+    return decision, replay(a_policy(), json.loads(json.dumps(record)))
+
+
+def test_a_plan_that_was_cut_to_one_attempt_stays_so(build):
+    candidates = [a_candidate("a"), a_candidate("b", price=2e-6)]
+    made, replayed = again(
+        build,
+        a_policy(attempts=1),
+        facts=a_request(),
+        scope=a_scope(),
+        candidates=candidates,
+        statistics=None,
+        seed=1,
+    )
+    assert (
+        [each.deployment_id for each in replayed.plan]
+        == [each.deployment_id for each in made.plan]
+        == ["a-1"]
+    )
+
+
+def test_what_was_tried_and_went_down_was_tried(build):
+    candidates = [a_candidate("a", is_available=False)]
+    made, replayed = again(
+        build,
+        a_policy(),
+        facts=a_request(),
+        scope=a_scope(),
+        candidates=candidates,
+        statistics=None,
+        seed=1,
+        tried=frozenset({"a-1"}),
+    )
+    assert replayed.verdict.reason is made.verdict.reason is Reason.CHAIN_EXHAUSTED
 
 
 @pytest.mark.parametrize("record", [{}, {"request": None}, {"request": {"call_type": "chat"}}])

@@ -11,6 +11,12 @@ from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing import (
     Affinity,
     Assessment,
+    Composed,
+    Cost,
+    EndpointStatistics,
+    Fallback,
+    Latency,
+    Quality,
     Ranked,
     Ranking,
     RankingContext,
@@ -164,3 +170,50 @@ def test_no_session_makes_anything_eligible(arguments, session):
     assert all(each.endpoint in arguments["scope"].endpoints for each in sticky.plan)
     assert len(sticky.plan) == len(plain.plan)
     assert sticky == decide(**arguments, affinity=Affinity(session))
+
+
+class TestComposed:
+    """What an outer strategy tells apart is not made equal by the scores inside its bands."""
+
+    SLOW = Assessment(
+        a_candidate("b", tier="small"),
+        expected_cost_usd=1.0,
+        statistics=EndpointStatistics(50, total_p95_ms=9000.0),
+    )
+    QUICK = Assessment(
+        a_candidate("a", tier="large"),
+        expected_cost_usd=2.0,
+        statistics=EndpointStatistics(50, total_p95_ms=500.0),
+    )
+
+    def first(self, strategy, **facts):
+        context = a_context(**facts)
+        ranking = strategy.rank([self.SLOW, self.QUICK], context)
+        order, _ = stick(POLICY, list(ranking), ranking, context)
+        return order[0].assessment.candidate.endpoint
+
+    def test_a_session_leaves_what_misses_the_budget_although_it_is_cheaper(self):
+        assert self.first(Composed(Latency(), Cost()), latency_budget_ms=1000) == "a"
+
+    def test_a_session_leaves_a_later_link_of_a_chain(self):
+        assert self.first(Composed(Fallback(("a", "b")), Cost())) == "a"
+
+    def test_a_session_leaves_a_tier_that_is_not_wanted(self):
+        assert self.first(Composed(Quality(("small", "large"), tier="large"), Cost())) == "a"
+
+    def test_within_an_outer_band_the_inner_scores_are_weighed(self):
+        strategy = Composed(Latency(), Cost(tolerance=0.0))
+        assert self.first(strategy, latency_budget_ms=10_000) == "b"
+
+
+def test_a_permits_preference_comes_before_a_session():
+    decision = decide(
+        a_policy(Static(("a", "b"))),
+        a_request(),
+        a_scope(preferences=("a",)),
+        [a_candidate("a"), a_candidate("b")],
+        statistics=None,
+        seed=1,
+        affinity=Affinity("b-1"),
+    )
+    assert [each.endpoint for each in decision.plan] == ["a", "b"]

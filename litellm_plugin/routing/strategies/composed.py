@@ -34,20 +34,24 @@ class Composed:
     def rank(self, inputs: Sequence[Assessment], context: RankingContext) -> Ranking:
         """Orders by the first strategy, and where that is even by the second."""
         outer = self.first.rank(inputs, context)
-        inner = [self._within(band, context) for band in outer.bands]
+        inner = [self._within(number, band, context) for number, band in enumerate(outer.bands)]
         notes = dict.fromkeys(note for ranking in (outer, *inner) for note in ranking.notes)
         return Ranking(tuple(band for ranking in inner for band in ranking.bands), tuple(notes))
 
-    def _within(self, band: Sequence[Ranked], context: RankingContext) -> Ranking:
+    def _within(self, number: int, band: Sequence[Ranked], context: RankingContext) -> Ranking:
         outer = {ranked.assessment.candidate.deployment_id: ranked for ranked in band}
         ranking = self.then.rank([ranked.assessment for ranked in band], context)
-        return Ranking(tuple(tuple(_both(outer, bands)) for bands in ranking.bands), ranking.notes)
+        return Ranking(tuple(tuple(_both(number, outer, within)) for within in ranking.bands), ranking.notes)
 
 
-def _both(outer: dict[str, Ranked], band: Sequence[Ranked]) -> Iterator[Ranked]:
+def _both(number: int, outer: dict[str, Ranked], band: Sequence[Ranked]) -> Iterator[Ranked]:
     """The second strategy's candidates with the terms of both; the second's carry `then.` before their names."""
     for ranked in band:
         first = outer.get(ranked.assessment.candidate.deployment_id)
         if first is not None:
-            inner = {f"then.{name}": value for name, value in ranked.terms.items()}
-            yield Ranked(first.assessment, ranked.score, {**first.terms, **inner})
+            yield Ranked(
+                first.assessment,
+                ranked.score,
+                {**first.terms, **{f"then.{name}": value for name, value in ranked.terms.items()}},
+                (*first.outer, (number, first.score), *ranked.outer),
+            )

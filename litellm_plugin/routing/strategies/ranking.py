@@ -49,11 +49,14 @@ class Ranked:
         score: What the strategy ranks by, in a unit of its own, lower is better; None where it ranks by an order
             that somebody wrote down.
         terms: What went into the score, by name, for the record.
+        outer: The band and the score that each strategy before this one gave, the first strategy first; empty where
+            one strategy ranked alone. Scores are compared within equal bands only.
     """
 
     assessment: Assessment
     score: float | None = None
     terms: Mapping[str, float] = field(default_factory=dict, hash=False)
+    outer: tuple[tuple[int, float | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
