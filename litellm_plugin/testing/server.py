@@ -20,6 +20,7 @@ _DROP = "litellm_plugin.testing.drop_connection"
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
 _GRACE_S = 1
+_KEEP_ALIVE_S = 120
 _POLL_S = 0.005
 
 
@@ -55,6 +56,8 @@ class _App:
                 access_log=False,
                 proxy_headers=False,  # a forwarded address in scope["client"] would hide the connection
                 timeout_graceful_shutdown=_GRACE_S,
+                # Longer than a client keeps an idle connection: uvicorn's 5 s end some while they are being reused.
+                timeout_keep_alive=_KEEP_ALIVE_S,
             )
         )
 
