@@ -102,6 +102,7 @@ class Answer:
         # What may have taken effect must not be sent again under the same permit.
         self.is_use = verdict.reason is Reason.NOT_REPEATED
         state = self._state
+        state.closed = True
         decision_id = self._runtime.recorder.denial(state, verdict)
         payload = denial.body(
             verdict,

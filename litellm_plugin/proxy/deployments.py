@@ -70,11 +70,13 @@ class Deployments:
         """The whole group, each marked by whether LiteLLM offers it now.
 
         Authorization is computed over the whole group: what LiteLLM holds back is unavailable, not
-        unauthorized. What it offers under this name without listing it in the group comes last.
+        unauthorized. What it offers under this name without listing it in the group comes last. Facts are those that
+        are configured, never those of an entry that was offered: any callback may have written into it.
         """
-        available = {deployment_id(entry): entry for entry in offered}
         whole = {deployment_id(entry): entry for entry in self._entries(group, team)}
-        entries = {**whole, **available}
+        available = {deployment_id(entry) for entry in offered}
+        others = {name: self.configured(name) for name in sorted(available - whole.keys())}
+        entries = {**whole, **{name: entry for name, entry in others.items() if entry is not None}}
         read = ((name, self._candidate(entry)) for name, entry in entries.items())
         return tuple(
             found if name in available else replace(found, is_available=False) for name, found in read

@@ -14,6 +14,7 @@ from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
 from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body
+from litellm_plugin.proxy.candidate_facts import candidate
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
@@ -29,7 +30,7 @@ from litellm_plugin.proxy.planning import (
     untried,
 )
 from litellm_plugin.proxy.stored import read_stored_id
-from litellm_plugin.routing import CallType, Candidate, request_facts, route_of
+from litellm_plugin.routing import CallType, Candidate, Exclusion, identity_exclusion, request_facts, route_of
 from litellm_plugin.routing.retries import halted
 
 if TYPE_CHECKING:
@@ -178,10 +179,13 @@ class Enforcement:
                     Verdict(Reason.NOT_AUTHORIZED, "The tenant cannot be held against the team on this path.")
                 )
             self._may_go_on(state)
-            self._begin(state, *self._planner.admitted(state, wanted_id))
+            planned = self._planner.admitted(state, wanted_id)
+            _holds_endpoint(state, entry)
+            self._begin(state, *planned)
         else:
             # One call may pass here twice, and somebody's side call too: the permit must be alive for each.
             holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
+            _holds_endpoint(state, entry)
         state.verdict = None
         carried = {"cache": self._cache_scope(state, call, endpoint_name(entry)), "max_retries": _NO_RETRIES}
         timeout = _shortened(call, time_left_s(state, self._runtime.clock.monotonic()))
@@ -348,6 +352,21 @@ def _caller(state: Permitted, data: Mapping[str, Any]) -> CallerFacts:
     return (
         caller if told is None else caller.and_also(said_in_body(told, state.call_type, state.permit.tenant))
     )
+
+
+def _holds_endpoint(state: Permitted, entry: Mapping[str, Any]) -> None:
+    """Holds the configured deployment itself against the permit: a plan was made of what selection was offered.
+
+    Raises:
+        RequestDenied: Its endpoint is not in the set, or may not receive this request.
+    """
+    facts = facts_of(state)
+    excluded = identity_exclusion(candidate(entry), facts, state.scope)
+    if excluded is not None:
+        reason = Reason.NOT_AUTHORIZED if excluded is Exclusion.NOT_AUTHORIZED else Reason.NOT_ELIGIBLE
+        raise RequestDenied(
+            Verdict(reason, f"The call was not made: its endpoint is out of the question ({excluded}).")
+        )
 
 
 def _holds_pin(state: Permitted, wanted_id: str, call: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from litellm_plugin.routing.candidates import (
 )
 from litellm_plugin.routing.cost import ExpectedCost, expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Decision, Exclusion, RuleMatch
-from litellm_plugin.routing.eligibility import assess
+from litellm_plugin.routing.eligibility import assess, identity_exclusion
 from litellm_plugin.routing.expressions import KNOWN_NAMES, Condition, compile_condition
 from litellm_plugin.routing.facts import (
     CallType,
@@ -124,6 +124,7 @@ __all__ = [
     "estimate_tokens",
     "expected_cost",
     "following",
+    "identity_exclusion",
     "load_languages",
     "messages_facts",
     "named_endpoints",

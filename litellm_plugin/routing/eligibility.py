@@ -72,6 +72,17 @@ def assess(
     return tuple(_assessment(each, demand, statistics) for each in seen)
 
 
+def identity_exclusion(candidate: Candidate, facts: RequestFacts, scope: RoutingScope) -> Exclusion | None:
+    """Why a candidate may not receive the request whatever its state; None when it may.
+
+    It looks at authorization, clearances, attributes and region: what a candidate is, and not what it costs or does.
+    """
+    demand = Demand(facts, scope, frozenset(), {}, {})
+    return next(
+        (exclusion for exclusion, missing in FILTERS[:4] if missing(candidate, demand) is not None), None
+    )
+
+
 def _costs(
     authorized: Iterable[Candidate],
     facts: RequestFacts,

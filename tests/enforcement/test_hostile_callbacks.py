@@ -39,6 +39,13 @@ class Hostile(CustomLogger):
         return [each for each in group if each not in healthy_deployments] or healthy_deployments
 
 class Rewriter(CustomLogger):
+    async def async_filter_deployments(self, model, healthy_deployments, messages, request_kwargs=None, parent_otel_span=None):
+        wanted = order("relabel")
+        if not wanted:
+            return healthy_deployments
+        found = [each for each in healthy_deployments if each["model_info"]["endpoint"] == wanted["from"]]
+        return [{**each, "model_info": {**each["model_info"], "endpoint": wanted["to"]}} for each in found]
+
     async def async_pre_call_deployment_hook(self, kwargs, call_type):
         wanted = order("rewrite")
         return {**kwargs, **wanted} if wanted else None
@@ -193,6 +200,17 @@ def test_a_call_that_is_rewritten_before_the_final_check_is_not_made(rewriting, 
     assert rewriting.out_of_set(evil) == []
     assert rewriting.calls() == {}
     assert answer.status_code in REFUSED, answer.text
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call != "messages"])
+def test_an_endpoint_under_another_ones_name_gets_nothing(rewriting, call):
+    rewriting.order(relabel={"from": "us-b", "to": "eu-a"})
+
+    answers = [rewriting.send(call, ["eu-a"]) for _ in range(2)]
+
+    assert rewriting.out_of_set() == []
+    assert rewriting.calls() == {}
+    assert all(each.status_code in REFUSED for each in answers), answers[0].text
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -351,8 +351,14 @@ class TestDeployments:
         assert found == {"eu-1": False, "us-1": True}
 
     def test_what_is_offered_without_being_listed_comes_last(self, deployments):
-        offered = [entry(info={"id": "stranger"})]
-        assert [each.deployment_id for each in deployments.with_health("gpt", offered)][-1] == "stranger"
+        offered = [entry(info={"id": "us-1"}), entry(info={"id": "stranger"})]
+        assert [each.deployment_id for each in deployments.with_health("eu-1", offered)] == ["eu-1", "us-1"]
+
+    def test_facts_are_the_configured_ones_whatever_an_offer_says(self, deployments):
+        relabelled = entry(info={"id": "us-1", "endpoint": "eu", "clearances": ["phi"]})
+        for group in ("gpt", "eu-1"):
+            found = {each.deployment_id: each for each in deployments.with_health(group, [relabelled])}
+            assert (found["us-1"].endpoint, found["us-1"].clearances) == ("us-1", None)
 
     def test_without_a_router_there_is_nothing(self, deployments, monkeypatch):
         from litellm.proxy import proxy_server  # noqa: PLC0415 - seconds to import

@@ -35,13 +35,17 @@ class Table:
     rows: Mapping[str, Static] = field(hash=False)
     otherwise: Strategy | None = None
 
+    def _shown(self, value: str) -> str:
+        """The value for a note; a caller can write a prompt where the model's name stands."""
+        return "some model" if self.by == "request.model" else repr(value[:_SHOWN_CHARACTERS])
+
     def rank(self, inputs: Sequence[Assessment], context: RankingContext) -> Ranking:
         """Orders the candidates by the row's list."""
         value = {**context.facts.names(), **context.scope.names()}.get(self.by)
         row = None if value is None else self.rows.get(str(value))
         if row is not None:
             return row.rank(inputs, context)
-        found = "absent" if value is None else repr(str(value)[:_SHOWN_CHARACTERS])
+        found = "absent" if value is None else self._shown(str(value))
         if self.otherwise is None:
             return Ranking((), (f"static: no row for {self.by} ({found}), and no `else`",))
         ranking = self.otherwise.rank(inputs, context)
