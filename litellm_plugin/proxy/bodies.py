@@ -59,6 +59,9 @@ _CHAT_OPTIONAL: Final[Mapping[str, type]] = MappingProxyType({"response_format":
 _KINDS: Final[Mapping[type, str]] = {list: "a list", str: "text", Mapping: "an object"}
 
 
+# Each item is looked at, here and by LiteLLM, while nothing else runs: a megabyte of empty ones takes seconds.
+ITEMS: Final = 10_000
+_LISTS: Final = ("messages", "input", "contents", "tools", "documents")
 _LONG_MODEL: Final = Verdict(
     Reason.BODY_INVALID, f"The field 'model' must have at most {MODEL_CHARS} characters."
 )
@@ -77,7 +80,23 @@ def excess(document: Mapping[str, object], call_type: CallType) -> Verdict | Non
         and len(metadata) > METADATA_KEYS
     ):
         return Verdict(Reason.BODY_INVALID, f"The field 'metadata' must have at most {METADATA_KEYS} keys.")
-    return None
+    many = next((name for name in _LISTS if _items(document.get(name)) > ITEMS), None)
+    return (
+        Verdict(Reason.BODY_INVALID, f"The field {many!r} must have at most {ITEMS} items, parts included.")
+        if many and call_type is not CallType.PASS_THROUGH
+        else None
+    )
+
+
+def _items(value: object) -> int:
+    """How many items a list has, with those of the lists one level below; numbers are tokens and no items."""
+    if not isinstance(value, list) or (value and isinstance(value[0], int)):
+        return 0
+    below = (
+        each.get("content", each.get("parts")) if isinstance(each, Mapping) else None
+        for each in value[:ITEMS]
+    )
+    return len(value) + sum(len(each) for each in below if isinstance(each, list))
 
 
 def refusal(data: Mapping[str, Any], call_type: CallType) -> Verdict | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from litellm_plugin.proxy.cost_map import known_model, resolved
@@ -91,7 +92,10 @@ def candidate_facts(entry: Mapping[str, Any]) -> CandidateFacts:
             (known_as, _whole(known.get("max_output_tokens"))),
         ),
         prices=prices.prices,
-        tier_prices=found.first("tier_prices", (DECLARED, prices.by_tier or None)) or {},
+        tier_prices=found.first(
+            "tier_prices", (DECLARED, MappingProxyType(prices.by_tier) if prices.by_tier else None)
+        )
+        or {},
         region=found.first("region", (DECLARED, _text(info.get("region")))),
         tier=found.first("tier", (DECLARED, _text(info.get("quality_tier")))),
         quality=found.first("quality", (DECLARED, _quality(info.get("quality")))),

@@ -46,6 +46,25 @@ class TestExcess:
     def test_a_providers_own_metadata_is_its_own_matter(self):
         assert excess({"metadata": {f"k{each}": 1 for each in range(65)}}, CallType.PASS_THROUGH) is None
 
+    @pytest.mark.parametrize(
+        ("field", "items"),
+        [
+            pytest.param("messages", [{}] * 10_001, id="messages"),
+            pytest.param("tools", [{}] * 10_001, id="tools"),
+            pytest.param("documents", [0.5] * 10_001, id="documents"),
+            pytest.param("messages", [{"content": [{}] * 5_001}] * 2, id="parts"),
+            pytest.param("contents", [{"parts": [{}] * 10_000}], id="Gemini's parts"),
+        ],
+    )
+    def test_more_items_than_a_worker_looks_at_are_refused(self, field, items):
+        verdict = excess({field: items}, CallType.CHAT)
+        assert verdict.reason is Reason.BODY_INVALID
+        assert verdict.message == f"The field '{field}' must have at most 10000 items, parts included."
+
+    @pytest.mark.parametrize("inputs", [[1] * 20_000, [[1] * 20_000], "x" * 20_000, ["x"] * 10_000])
+    def test_tokens_and_texts_are_no_items(self, inputs):
+        assert excess({"input": inputs}, CallType.EMBEDDING) is None
+
 
 class TestRefusals:
     @pytest.mark.parametrize("call_type", CallType)
