@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT_TOKENS: Final = 512
 # A neutral length for a recording, whose length no body tells.
 DEFAULT_AUDIO_S: Final = 60.0
-# https://help.openai.com/en/articles/4936856: speech is billed by characters, and facts count tokens.
-CHARACTERS_PER_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ def _input_terms(prices: Prices, facts: RequestFacts, warm_tokens: int) -> dict[
                 "images": _term(max(1, facts.output_count), prices.image_output_usd),
             }
         case CallType.SPEECH:
-            return {"characters": _term(facts.input_tokens * CHARACTERS_PER_TOKEN, prices.character_usd)}
+            return {"characters": _term(facts.spoken_characters, prices.character_usd)}
         case CallType.TRANSCRIPTION if prices.audio_input_usd is not None:
             return {"audio": _term(max(1, facts.audio_count) * DEFAULT_AUDIO_S, prices.audio_input_usd)}
         case CallType.RERANK if prices.query_usd is not None:

@@ -70,8 +70,8 @@ def test_text_costs_its_tokens(given_prices, facts, expected):
         ),
         pytest.param("image_edit", Prices(1e-6, image_output_usd=0.04), {}, 0.0401, id="image and prompt"),
         pytest.param("image_generation", Prices(1e-6, 1e-6), {}, None, id="image unknown"),
-        pytest.param("speech", Prices(character_usd=1e-5), {}, 400e-5, id="speech"),
-        pytest.param("speech", Prices(1e-6, 1e-6), {}, None, id="speech unknown"),
+        pytest.param("speech", Prices(character_usd=1e-5), {"spoken_characters": 440}, 440e-5, id="speech"),
+        pytest.param("speech", Prices(1e-6, 1e-6), {"spoken_characters": 440}, None, id="speech unknown"),
         pytest.param(
             "transcription",
             Prices(audio_input_usd=1e-4),
