@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litellm_plugin.routing.candidates import Candidate, Prices
-    from litellm_plugin.routing.facts import RequestFacts
+    from litellm_plugin.routing.facts import RequestFacts, RoutingScope
 
 # A neutral length for an answer of which nothing is known; only the order of candidates depends on it.
 DEFAULT_OUTPUT_TOKENS: Final = 512
@@ -36,12 +36,21 @@ class ExpectedCost:
     output_tokens: float | None = None
 
 
-def route_of(facts: RequestFacts) -> str:
+def route_of(facts: RequestFacts, scope: RoutingScope) -> str:
     """Names the route whose earlier answers tell how long the next one will be.
 
-    Requests of one model group, call type, workload and reasoning effort are alike in that.
+    Requests of one model group, call type, workload and reasoning effort are alike in that, within a tenant and a
+    classification: what one of them asks tells nothing to another.
     """
-    return "\n".join((facts.model_group, facts.call_type, facts.workload or "", facts.reasoning_effort or ""))
+    parts = (
+        scope.tenant,
+        scope.data_classification,
+        facts.model_group,
+        facts.call_type,
+        facts.workload or "",
+        facts.reasoning_effort or "",
+    )
+    return "\n".join(parts)
 
 
 def expected_cost(
