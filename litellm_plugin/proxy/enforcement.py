@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
     from litellm_plugin.proxy.runtime import Runtime
-    from litellm_plugin.routing import RequestFacts
+    from litellm_plugin.routing import RequestFacts, RoutingScope
 
 
 class _NoRetries(int):
@@ -323,7 +323,7 @@ class Enforcement:
                 model_group=routed.decision.facts.model_group,
                 expected_cost_usd=assessed.expected_cost_usd if assessed else None,
                 expected_output_tokens=assessed.expected_output_tokens if assessed else None,
-                route=_route(routed.decision.facts),
+                route=_route(routed.decision.facts, routed.decision.scope),
             )
         )
 
@@ -430,10 +430,10 @@ def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:
     slot["spend_logs_metadata"] = {**(own if isinstance(own, dict) else {}), "permit_router": told}
 
 
-def _route(facts: RequestFacts) -> str | None:
+def _route(facts: RequestFacts, scope: RoutingScope) -> str | None:
     """The route of an answer whose length tells of later ones: a session is as long as its user talks."""
     is_answer = facts.call_type.generates_text and facts.call_type not in _SESSIONS
-    return route_of(facts) if is_answer else None
+    return route_of(facts, scope) if is_answer else None
 
 
 def _text(value: object) -> str | None:

@@ -74,7 +74,9 @@ class Planner:
         window = last.candidate.max_input_tokens if last is not None else None
         if last is None or last.status is not AttemptStatus.CONTEXT_WINDOW or window is None:
             return
-        left = [each.candidate for each in routed.decision.assessments if each.rank is None]
+        whole = self._again(state, routed.decision)
+        planned = {each.deployment_id for each in routed.decision.plan}
+        left = [each for each in whole if each.deployment_id not in planned]
         if not any(each.max_input_tokens and each.max_input_tokens > window for each in left):
             return
         facts = facts_of(state)
@@ -84,10 +86,24 @@ class Planner:
             largest_input_tokens=max(facts.window_tokens, window + 1),
         )
         group = routed.decision.facts.model_group
-        whole = [each.candidate for each in routed.decision.assessments]
         decision, shadowed = self._decide(state, group, whole)
         if decision.verdict is None:
             self._record(state, group, decision, shadowed)
+
+    def _again(self, state: Permitted, decision: Decision) -> tuple[Candidate, ...]:
+        """All candidates of a decision's group, as LiteLLM lists them now.
+
+        A decision lists few of those outside the permit. What LiteLLM held back then stays held back, and what it
+        offered without listing it in the group comes last.
+        """
+        seen = {each.candidate.deployment_id: each.candidate for each in decision.assessments}
+        group = self._runtime.deployments.of_group(decision.facts.model_group, state.team)
+        listed = {each.deployment_id for each in group}
+        held_back = {name for name, each in seen.items() if not each.is_available}
+        whole = (
+            replace(each, is_available=False) if each.deployment_id in held_back else each for each in group
+        )
+        return (*whole, *(each for name, each in seen.items() if name not in listed))
 
     def _decide(
         self, state: Permitted, group: str, candidates: Iterable[Candidate]

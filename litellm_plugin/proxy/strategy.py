@@ -29,7 +29,12 @@ from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.repeats import forbid_repeats
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.proxy.schemas import PUBLISHED
-from litellm_plugin.proxy.selfcheck import check_configuration, declared_endpoints, deployment_ids
+from litellm_plugin.proxy.selfcheck import (
+    check_configuration,
+    declared_endpoints,
+    declares_languages,
+    deployment_ids,
+)
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
 from litellm_plugin.settings import Flags, Mode, PolicySnapshot, check_endpoints, load_policy
@@ -120,6 +125,8 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
         self._policy = loaded
         self._closed = False
         self._runtime = Runtime(clock, router)
+        # Before the policy is loaded: what tells languages is loaded with it, and not by the first request.
+        self._runtime.deployments.declares_languages = declares_languages(config)
         self._runtime.load(loaded, base=base, presence=list)
         self._runtime.expected_deployments = deployment_ids(config)
         self._enforcement = Enforcement(self._runtime)

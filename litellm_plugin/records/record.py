@@ -355,6 +355,7 @@ def _request(facts: RequestFacts) -> Record:
         "image_count": facts.image_count,
         "audio_count": facts.audio_count,
         "document_count": facts.document_count,
+        "spoken_characters": facts.spoken_characters,
         "output_count": facts.output_count,
         "reasoning_effort": _text(facts.reasoning_effort),
         "language": _text(facts.language),

@@ -194,7 +194,8 @@ class StatisticsSnapshot:
         by_deployment: Statistics by deployment id.
         taken_at_s: Monotonic seconds.
         in_flight: How many attempts of this worker are under way, by deployment id; no entry for none.
-        output_tokens: The expected length of an answer in tokens, by route (`route_of`).
+        output_tokens: The expected length of an answer in tokens, by route (`route_of`); it may be made when it
+            is looked up.
     """
 
     by_deployment: Mapping[str, EndpointStatistics]

@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litellm_plugin.routing.candidates import Candidate, Prices
-    from litellm_plugin.routing.facts import RequestFacts
+    from litellm_plugin.routing.facts import RequestFacts, RoutingScope
 
 # A neutral length for an answer of which nothing is known; only the order of candidates depends on it.
 DEFAULT_OUTPUT_TOKENS: Final = 512
 # A neutral length for a recording, whose length no body tells.
 DEFAULT_AUDIO_S: Final = 60.0
-# https://help.openai.com/en/articles/4936856: speech is billed by characters, and facts count tokens.
-CHARACTERS_PER_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +36,21 @@ class ExpectedCost:
     output_tokens: float | None = None
 
 
-def route_of(facts: RequestFacts) -> str:
+def route_of(facts: RequestFacts, scope: RoutingScope) -> str:
     """Names the route whose earlier answers tell how long the next one will be.
 
-    Requests of one model group, call type, workload and reasoning effort are alike in that.
+    Requests of one model group, call type, workload and reasoning effort are alike in that, within a tenant and a
+    classification: what one of them asks tells nothing to another.
     """
-    return "\n".join((facts.model_group, facts.call_type, facts.workload or "", facts.reasoning_effort or ""))
+    parts = (
+        scope.tenant,
+        scope.data_classification,
+        facts.model_group,
+        facts.call_type,
+        facts.workload or "",
+        facts.reasoning_effort or "",
+    )
+    return "\n".join(parts)
 
 
 def expected_cost(
@@ -111,7 +118,7 @@ def _input_terms(prices: Prices, facts: RequestFacts, warm_tokens: int) -> dict[
                 "images": _term(max(1, facts.output_count), prices.image_output_usd),
             }
         case CallType.SPEECH:
-            return {"characters": _term(facts.input_tokens * CHARACTERS_PER_TOKEN, prices.character_usd)}
+            return {"characters": _term(facts.spoken_characters, prices.character_usd)}
         case CallType.TRANSCRIPTION if prices.audio_input_usd is not None:
             return {"audio": _term(max(1, facts.audio_count) * DEFAULT_AUDIO_S, prices.audio_input_usd)}
         case CallType.RERANK if prices.query_usd is not None:

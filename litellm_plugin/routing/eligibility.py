@@ -90,7 +90,7 @@ def _costs(
     statistics: StatisticsSnapshot | None,
     affinity: Affinity,
 ) -> dict[str, ExpectedCost | None]:
-    answer_tokens = statistics.output_tokens.get(route_of(facts)) if statistics else None
+    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
     return {
         each.deployment_id: expected_cost(
             each,

@@ -98,6 +98,7 @@ class RequestFacts:
         writes: Whether a tool of the request writes, as the caller declared; such a request is repeated only
             with an idempotency key.
         image_count, audio_count, document_count: How many of them the request carries.
+        spoken_characters: How many characters of text are to be spoken; 0 where nothing is.
         output_count: How many answers or images the caller asks for at once.
         reasoning_effort: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`; None when nothing was asked.
         language: The language of the prompt, ISO 639-1; None when it could not be told.
@@ -123,6 +124,7 @@ class RequestFacts:
     image_count: int = 0
     audio_count: int = 0
     document_count: int = 0
+    spoken_characters: int = 0
     output_count: int = 1
     reasoning_effort: str | None = None
     language: str | None = None
@@ -155,6 +157,7 @@ class RequestFacts:
             "request.image_count": self.image_count,
             "request.audio_count": self.audio_count,
             "request.document_count": self.document_count,
+            "request.spoken_characters": self.spoken_characters,
             "request.output_count": self.output_count,
             "request.response_schema": Capability.RESPONSE_SCHEMA in self.needs,
             "request.reasoning_effort": self.reasoning_effort,

@@ -91,7 +91,7 @@ def decide(
         scope,
         seed,
         affinity or NO_AFFINITY,
-        output_tokens=expected_output_tokens(facts, _answer_tokens(facts, statistics)),
+        output_tokens=expected_output_tokens(facts, _answer_tokens(facts, scope, statistics)),
     )
     assessments = assess(
         group,
@@ -158,8 +158,10 @@ def _latency_class(policy: RoutingPolicy, scope: RoutingScope) -> LatencyClass:
     return policy.latency_classes.get(scope.latency_class, LatencyClass())
 
 
-def _answer_tokens(facts: RequestFacts, statistics: StatisticsSnapshot | None) -> float | None:
-    return statistics.output_tokens.get(route_of(facts)) if statistics else None
+def _answer_tokens(
+    facts: RequestFacts, scope: RoutingScope, statistics: StatisticsSnapshot | None
+) -> float | None:
+    return statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
 
 
 def _order(ranking: Ranking, assessments: Iterable[Assessment], context: RankingContext) -> list[Ranked]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.decision import RuleMatch
+from litellm_plugin.routing.strategies import looked_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,11 +66,14 @@ class RuleSet:
         repeated = sorted(name for name, times in names.items() if times > 1)
         if repeated:
             raise ConfigurationError(f"rules: expected unique names, got more than one {repeated[0]!r}")
-        read = frozenset(name for rule in self.rules if rule.condition for name in rule.condition.names)
-        object.__setattr__(self, "_names", read)
+        conditions = (rule.condition for rule in self.rules if rule.condition)
+        read = {name for condition in conditions for name in condition.names}
+        for rule in (*self.rules, self.default):
+            read.update(looked_up(rule.strategy))
+        object.__setattr__(self, "_names", frozenset(read))
 
     def reads(self, name: str) -> bool:
-        """Whether the condition of any rule reads the fact of this name."""
+        """Whether any rule reads the fact of this name, in its condition or in its strategy."""
         return name in self._names
 
     def match(self, facts: Mapping[str, FactValue]) -> tuple[Rule, RuleMatch]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
 # Callers name workloads, so that they could name any number of routes.
-MOST_ROUTES: Final = 1024
+MOST_ROUTES: Final = 4096
 
 
 class AnswerLengths:
@@ -31,36 +31,46 @@ class AnswerLengths:
         self._slice_s = window_s / slices
         self._slices = slices
         self._routes: OrderedDict[str, deque[_Slice]] = OrderedDict()
-        self._means: Mapping[str, float] | None = None
-        self._means_of = 0
 
     def add(self, route: str, tokens: float, now_s: float) -> None:
         """Takes one answer into account; beyond the bound the route that is silent for longest goes."""
         number = int(now_s // self._slice_s)
-        slices = self._routes.pop(route, None) or deque()
+        slices = self._routes.pop(route, None) or deque(maxlen=self._slices)
         self._routes[route] = slices
         if not slices or slices[-1].number != number:
             slices.append(_Slice(number))
         slices[-1].add(tokens)
         if len(self._routes) > MOST_ROUTES:
             self._routes.popitem(last=False)
-        self._means = None
 
     def means(self, now_s: float) -> Mapping[str, float]:
-        """The mean length by route, in tokens; a route that was silent for a whole window has none."""
-        number = int(now_s // self._slice_s)
-        if self._means is None or self._means_of != number:
-            self._expire(before=number - self._slices + 1)
-            self._means = MappingProxyType({name: _mean(slices) for name, slices in self._routes.items()})
-            self._means_of = number
-        return self._means
+        """The mean length by route, in tokens; a route that was silent for a whole window has none.
 
-    def _expire(self, *, before: int) -> None:
-        for name, slices in tuple(self._routes.items()):
-            while slices and slices[0].number < before:
-                slices.popleft()
-            if not slices:
-                del self._routes[name]
+        A mean is made when it is looked up, of what was added until then: a request reads one of thousands.
+        """
+        return _Means(self._routes, oldest=int(now_s // self._slice_s) - self._slices + 1)
+
+
+class _Means(Mapping[str, float]):
+    """The means of the slices that are not older than one."""
+
+    __slots__ = ("_oldest", "_routes")
+
+    def __init__(self, routes: Mapping[str, deque[_Slice]], *, oldest: int) -> None:
+        self._routes = routes
+        self._oldest = oldest
+
+    def __getitem__(self, route: str) -> float:
+        slices = [each for each in self._routes[route] if each.number >= self._oldest]
+        if not slices:
+            raise KeyError(route)
+        return sum(each.tokens for each in slices) / sum(each.answers for each in slices)
+
+    def __iter__(self) -> Iterator[str]:
+        return (route for route, slices in self._routes.items() if slices[-1].number >= self._oldest)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _Slice:
@@ -76,7 +86,3 @@ class _Slice:
     def add(self, tokens: float) -> None:
         self.answers += 1
         self.tokens += tokens
-
-
-def _mean(slices: deque[_Slice]) -> float:
-    return sum(each.tokens for each in slices) / sum(each.answers for each in slices)

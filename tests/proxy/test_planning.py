@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import litellm
 import pytest
+from litellm.proxy import proxy_server
 
 from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.enforcement import Enforcement
@@ -110,6 +112,79 @@ def test_what_a_provider_says_of_the_request_stands(worker, state, status):
     worker.attempt(state, "eu").status = status
     state.end(unserved(state, worker.clock.monotonic()))
     assert state.verdict is None
+
+
+class TestWindows:
+    """A group of which a decision lists a part, and a request that is longer than was reckoned."""
+
+    OTHERS = 100
+
+    @pytest.fixture
+    def router(self, monkeypatch):
+        windows = {"eu": 1_000, "us": 9_000, "ap": 9_000, **{f"other-{n}": 9_000 for n in range(self.OTHERS)}}
+        with warnings.catch_warnings():
+            # LiteLLM builds pydantic models with the first Router.
+            warnings.simplefilter("ignore")
+            router = litellm.Router(
+                model_list=[
+                    {
+                        "model_name": "gpt",
+                        "litellm_params": {"model": "openai/nobody-knows", "api_key": "k"},
+                        "model_info": {"id": f"{name}-1", "endpoint": name, "max_input_tokens": tokens},
+                    }
+                    for name, tokens in windows.items()
+                ]
+            )
+        monkeypatch.setattr(proxy_server, "llm_router", router)
+        yield router
+        router.discard()
+
+    @pytest.fixture
+    def planner(self, worker):
+        return Planner(worker.runtime)
+
+    def refused_for_length(self, worker, planner, request_state, held_back=()):
+        """A request that the small window refused, with a plan that ends there."""
+        state = worker.state("eu", "us", "ap")
+        state.facts = RequestFacts("gpt", state.call_type, input_tokens=500)
+        state.policy = replace(state.policy, routing=replace(state.policy.routing, attempts=1))
+        state.scope = replace(state.scope, preferences=("eu",))
+        request_state(state)
+        group = worker.runtime.deployments.of_group("gpt")
+        whole = [replace(each, is_available=each.endpoint not in held_back) for each in group]
+        routed = planner.plan(state, "gpt", whole)
+        attempt = worker.attempt(state, "eu")
+        attempt.candidate, attempt.status = routed.decision.plan[0], AttemptStatus.CONTEXT_WINDOW
+        return state, routed
+
+    @pytest.mark.usefixtures("router")
+    def test_the_whole_group_is_planned_again(self, worker, planner, request_state):
+        state, routed = self.refused_for_length(worker, planner, request_state)
+        planner.enlarge(state, routed)
+        decision = state.groups["gpt"].decision
+        assert decision.plan[0].endpoint in ("us", "ap")
+        assert len(decision.deployment_ids) == self.OTHERS + 3
+        assert worker.records()[-1]["candidates_omitted"] == self.OTHERS - 64
+
+    @pytest.mark.usefixtures("router")
+    def test_what_litellm_held_back_stays_so(self, worker, planner, request_state):
+        state, routed = self.refused_for_length(worker, planner, request_state, held_back=("us",))
+        planner.enlarge(state, routed)
+        assert [each.endpoint for each in state.groups["gpt"].decision.plan] == ["ap"]
+
+    def test_what_was_added_since_is_taken(self, worker, planner, request_state, router):
+        state, routed = self.refused_for_length(worker, planner, request_state)
+        for name in ("us-1", "ap-1"):
+            router.delete_deployment(name)
+        router.add_deployment(
+            litellm.types.router.Deployment(
+                model_name="gpt",
+                litellm_params={"model": "openai/nobody-knows", "api_key": "k"},
+                model_info={"id": "us-2", "endpoint": "us", "max_input_tokens": 99_000},
+            )
+        )
+        planner.enlarge(state, routed)
+        assert "us-2" in state.groups["gpt"].decision.deployment_ids
 
 
 class TestSessions:

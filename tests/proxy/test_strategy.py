@@ -266,6 +266,19 @@ class TestCalls:
         await lab.ask("chat", "eu-a", "us-a", "eu-b")
         assert lab.calls() == {"us-a": 1}
 
+    async def test_the_first_call_tells_its_language(self, empty_lab):
+        german = [
+            empty_lab.deployment("eu-a", languages=["de"]),
+            empty_lab.deployment("us-a", languages=["en"]),
+        ]
+        lab = empty_lab.build(model_list=german)
+        text = f"Bitte fassen Sie den Vertrag in zwei kurzen S\u00e4tzen zusammen. {lab.text('eu-a', 'us-a')}"
+        with lab.strategy.permit(lab.issuer.mint(("eu-a", "us-a"))):
+            await lab.send("chat", text)
+        assert lab.records("decision")[0]["request"]["language"] == "de"
+        assert lab.order() == ["eu-a"]
+        await lab.strategy.close()
+
     async def test_a_batch_is_decided_call_by_call(self, lab):
         text = lab.text("eu-a")
         with lab.strategy.permit(lab.issuer.mint(["eu-a"])):

@@ -33,6 +33,10 @@ def cost(given_prices, *, tenant_tier="", warm_tokens=0, answer_tokens=None, can
     )
 
 
+def route(scope=None, **facts):
+    return route_of(a_request(**facts), scope or a_scope())
+
+
 @pytest.mark.parametrize(
     ("given_prices", "facts", "expected"),
     [
@@ -70,8 +74,8 @@ def test_text_costs_its_tokens(given_prices, facts, expected):
         ),
         pytest.param("image_edit", Prices(1e-6, image_output_usd=0.04), {}, 0.0401, id="image and prompt"),
         pytest.param("image_generation", Prices(1e-6, 1e-6), {}, None, id="image unknown"),
-        pytest.param("speech", Prices(character_usd=1e-5), {}, 400e-5, id="speech"),
-        pytest.param("speech", Prices(1e-6, 1e-6), {}, None, id="speech unknown"),
+        pytest.param("speech", Prices(character_usd=1e-5), {"spoken_characters": 440}, 440e-5, id="speech"),
+        pytest.param("speech", Prices(1e-6, 1e-6), {"spoken_characters": 440}, None, id="speech unknown"),
         pytest.param(
             "transcription",
             Prices(audio_input_usd=1e-4),
@@ -174,8 +178,13 @@ class TestAnswers:
             {**facts, "workload": None},
             {**facts, "reasoning_effort": None},
         ]
-        assert route_of(a_request(**facts)) == route_of(a_request(**facts, input_tokens=9, stream=True))
-        assert len({route_of(a_request(**each)) for each in [facts, *others]}) == 5
+        assert route(**facts) == route(**facts, input_tokens=9, stream=True)
+        assert len({route(**each) for each in [facts, *others]}) == 5
+
+    def test_no_scope_tells_another_how_long_answers_are(self):
+        scopes = ({}, {"tenant": "other"}, {"data_classification": "public"})
+        assert len({route(scope=a_scope(**each)) for each in scopes}) == 3
+        assert route(scope=a_scope(tenant_tier="free", endpoints=frozenset("z"))) == route()
 
 
 class TestAssessments:
@@ -190,16 +199,20 @@ class TestAssessments:
         return found
 
     def test_the_routes_history_is_what_an_answer_costs(self):
-        found = self.assess(output_tokens={route_of(a_request()): 20.0})
+        found = self.assess(output_tokens={route(): 20.0})
         assert (found.expected_cost_usd, found.expected_output_tokens) == (pytest.approx(0.02), 20.0)
         assert found.cost_terms == {"output": pytest.approx(0.02)}
 
     def test_another_routes_history_is_not(self):
-        found = self.assess(output_tokens={route_of(a_request(workload="other")): 20.0})
+        found = self.assess(output_tokens={route(workload="other"): 20.0})
+        assert found.expected_output_tokens == 512
+
+    def test_nor_is_that_of_another_tenant(self):
+        found = self.assess(output_tokens={route(scope=a_scope(tenant="other")): 20.0})
         assert found.expected_output_tokens == 512
 
     def test_the_cost_cap_holds_the_same_figure(self):
-        output_tokens = {route_of(a_request()): 20.0}
+        output_tokens = {route(): 20.0}
         found = [
             self.assess(a_scope(max_cost_usd=limit), output_tokens=output_tokens).exclusion
             for limit in (0.0201, 0.0199)

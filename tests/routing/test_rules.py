@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing import Cost, Rule, RuleMatch, RuleSet, Static, compile_condition
+from litellm_plugin.routing import (
+    Composed,
+    Cost,
+    Custom,
+    Quality,
+    Rule,
+    RuleMatch,
+    RuleSet,
+    Static,
+    Table,
+    compile_condition,
+)
 
 DEFAULT = Rule("default", None, Cost())
 FACTS = {"request.input_tokens": 5, "permit.tenant": "acme"}
@@ -91,3 +102,24 @@ def test_it_knows_which_facts_its_rules_read():
     rules = RuleSet((a_rule("a", 'request.language == "de"'), a_rule("all", "")), DEFAULT)
     assert rules.reads("request.language")
     assert not rules.reads("request.stream")
+
+
+BY_LANGUAGE = Table("request.language", {"de": Static(("a",))})
+BY_TENANT = Table("permit.tenant", {"acme": Static(("a",))})
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reads"),
+    [
+        pytest.param(BY_LANGUAGE, True, id="table"),
+        pytest.param(Composed(BY_LANGUAGE, Cost()), True, id="first"),
+        pytest.param(Composed(Quality(("small",), "small"), BY_LANGUAGE), True, id="then"),
+        pytest.param(Table("permit.tenant", {}, Composed(Cost(), BY_LANGUAGE)), True, id="else"),
+        pytest.param(Custom("own", Static(("a",))), True, id="a strategy of the operator's own"),
+        pytest.param(Composed(Cost(), Custom("own", Cost())), True, id="such a one inside another"),
+        pytest.param(Composed(BY_TENANT, Cost()), False, id="table of another fact"),
+    ],
+)
+def test_what_a_strategy_looks_up_is_read(strategy, reads):
+    assert RuleSet((a_rule("rule", "", strategy),), DEFAULT).reads("request.language") is reads
+    assert RuleSet((), Rule("default", None, strategy)).reads("request.language") is reads

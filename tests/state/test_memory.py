@@ -196,6 +196,13 @@ class TestAnswerLengths:
         clock.now_s += 3600
         assert self.lengths(store, clock) == {}
 
+    def test_an_answer_counts_from_the_next_look_on(self, store, clock):
+        self.answer(store, 10)
+        lengths = store.snapshot().output_tokens
+        self.answer(store, 40)
+        assert lengths.get("r") == 25
+        assert lengths.get("other") is None
+
     def test_the_number_of_routes_is_bounded_and_the_most_silent_goes(self, store, clock):
         for number in range(MOST_ROUTES):
             self.answer(store, 1, str(number))

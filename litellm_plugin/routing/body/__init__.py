@@ -17,6 +17,7 @@ from litellm_plugin.routing.body.inputs import (
     realtime_facts,
     rerank_facts,
     responses_socket_facts,
+    speech_facts,
     stored_response_facts,
 )
 from litellm_plugin.routing.body.transcript import BodyFacts
@@ -50,7 +51,7 @@ _READERS: Mapping[CallType, Callable[[Body], BodyFacts]] = {
     CallType.RERANK: rerank_facts,
     CallType.IMAGE_GENERATION: media_facts,
     CallType.IMAGE_EDIT: media_facts,
-    CallType.SPEECH: media_facts,
+    CallType.SPEECH: speech_facts,
     CallType.TRANSCRIPTION: media_facts,
     CallType.RESPONSES_SOCKET: responses_socket_facts,
     CallType.REALTIME: realtime_facts,
@@ -85,6 +86,7 @@ def request_facts(
         image_count=facts.image_count,
         audio_count=facts.audio_count,
         document_count=facts.document_count,
+        spoken_characters=facts.spoken_characters,
         output_count=facts.output_count,
         reasoning_effort=facts.reasoning_effort,
         language=detect_language(*facts.asked) if wants_language else None,

@@ -57,7 +57,7 @@ def rerank_facts(body: Body) -> BodyFacts:
 
 
 def media_facts(body: Body) -> BodyFacts:
-    """Reads what surrounds an image, speech or a recording: its text, and how many media there are.
+    """Reads what surrounds an image or a recording: its text, and how many media there are.
 
     Source: https://platform.openai.com/docs/api-reference/images and `/audio`
     """
@@ -73,6 +73,14 @@ def media_facts(body: Body) -> BodyFacts:
         image_count=len(images) if isinstance(images, list) else int(images is not None),
         audio_count=int(body.get("file") is not None),
     )
+
+
+def speech_facts(body: Body) -> BodyFacts:
+    """Reads a speech body: `input` is spoken, and `instructions` only say how.
+
+    Source: https://platform.openai.com/docs/api-reference/audio/createSpeech
+    """
+    return replace(media_facts(body), spoken_characters=len(text(body.get("input"))))
 
 
 def responses_socket_facts(body: Body) -> BodyFacts:

@@ -46,6 +46,7 @@ class BodyFacts:
         tool_count: How many tools the caller declared that it runs itself.
         tool_step: How many rounds of tool calls follow the last message of the user.
         image_count, audio_count, document_count: How many of them the request carries.
+        spoken_characters: How many characters of text are to be spoken.
         output_count: How many answers or images the caller asks for at once.
         reasoning_effort: In the vocabulary of `RequestFacts`; None when nothing was asked.
         prefix: What a provider may have cached of the prompt.
@@ -62,6 +63,7 @@ class BodyFacts:
     image_count: int = 0
     audio_count: int = 0
     document_count: int = 0
+    spoken_characters: int = 0
     output_count: int = 1
     reasoning_effort: str | None = None
     prefix: Prefix = NO_PREFIX

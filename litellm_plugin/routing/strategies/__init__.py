@@ -19,6 +19,7 @@ from litellm_plugin.routing.strategies.ranking import (
     spread,
     tie_break,
 )
+from litellm_plugin.routing.strategies.reading import looked_up
 from litellm_plugin.routing.strategies.static import Static
 from litellm_plugin.routing.strategies.table import Table
 from litellm_plugin.routing.strategies.weighted import AssignedBy, Weighted
@@ -42,6 +43,7 @@ __all__ = [
     "Table",
     "Weighted",
     "bands_by_score",
+    "looked_up",
     "most_attempts",
     "named_endpoints",
     "spread",

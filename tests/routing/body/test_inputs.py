@@ -141,6 +141,19 @@ junk = st.recursive(
 bodies = st.dictionaries(st.sampled_from(FIELDS), junk, max_size=6)
 
 
+@pytest.mark.parametrize(
+    ("call_type", "body", "characters"),
+    [
+        pytest.param("speech", {"input": "\u58f0" * 440}, 440, id="of any script"),
+        pytest.param("speech", {"input": "abc", "instructions": "Whisper."}, 3, id="not how it is said"),
+        pytest.param("speech", {"input": ["abc"]}, 0, id="junk"),
+        pytest.param("embedding", {"input": "abc"}, 0, id="another call"),
+    ],
+)
+def test_what_is_spoken_is_counted_in_characters(call_type, body, characters):
+    assert request_facts(CallType(call_type), "m", body).spoken_characters == characters
+
+
 @given(st.sampled_from(CallType), st.text(max_size=5), bodies)
 def test_junk_never_raises(call_type, model_group, body):
     facts = request_facts(call_type, model_group, body)
