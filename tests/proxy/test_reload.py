@@ -47,6 +47,26 @@ def write(worker, **changes):
     return config
 
 
+def table(worker, strategy):
+    (worker.folder / "table.csv").write_text(f"request.stream,use.strategy\ntrue,{strategy}\n")
+
+
+def named_by(worker, holder):
+    """Writes a policy whose table file is named by LiteLLM's YAML, by a policy file or by the shadow."""
+    rules = [{"name": "by-table", "table": "table.csv"}]
+    if holder == "config":
+        write(worker, rules=rules)
+        return
+    log = {"file": str(worker.folder / "decisions.jsonl")}
+    block = {**POLICY_BLOCK, "decision_log": log, "rules": rules}
+    (worker.folder / "other.yaml").write_text(yaml.safe_dump(block))
+    if holder == "shadow":
+        write(worker, shadow="other.yaml")
+        return
+    config = {**worker.config, "litellm_settings": {"permit_router": "other.yaml"}}
+    worker.path.write_text(yaml.safe_dump(config))
+
+
 async def round_of(worker):
     await worker.runtime.synchronise_once()
     if worker.reload._task is not None:
@@ -92,6 +112,35 @@ class TestLooking:
         await round_of(base)
         await round_of(base)
         assert base.runtime.policy.routing.attempts == 2
+
+    @pytest.mark.parametrize(
+        "holder",
+        [
+            pytest.param("config", id="inline"),
+            pytest.param("file", id="file"),
+            pytest.param("shadow", id="shadow"),
+        ],
+    )
+    async def test_a_decision_table_is_watched(self, base, tmp_path, holder):
+        table(base, "cost")
+        named_by(base, holder)
+        await round_of(base)
+        await round_of(base)
+        before = base.runtime.in_force.hashes
+        table(base, "latency")
+        await round_of(base)
+        assert base.runtime.in_force.hashes != before
+
+    async def test_a_table_that_was_broken_is_taken_when_it_is_mended(self, base):
+        before = base.runtime.in_force.hashes
+        table(base, "no-such-strategy")
+        named_by(base, "config")
+        await round_of(base)
+        await round_of(base)
+        assert base.runtime.in_force.hashes == before
+        table(base, "latency")
+        await round_of(base)
+        assert base.runtime.in_force.hashes != before
 
     async def test_a_signal_asks_for_one(self, base):
         base.reload.ask()
