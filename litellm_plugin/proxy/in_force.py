@@ -51,6 +51,11 @@ class InForce:
         """The hashes of the policy and of its shadow, which say whether anything changed."""
         return self.policy.config_hash, self.shadow.config_hash if self.shadow else None
 
+    @property
+    def reads_language(self) -> bool:
+        """Whether a rule reads the language of a prompt."""
+        return self.policy.routing.rules.reads("request.language")
+
     def revoking(self, stored: StoredRevocations | None) -> InForce:
         """The same, with what the shared store revokes now."""
         claims = _with_stored(self.policy.claims, stored) if stored else self.policy.claims

