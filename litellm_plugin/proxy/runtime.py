@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier
+    from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier, Revocations
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.proxy.reload import Reload
     from litellm_plugin.proxy.shadow import Shadow
@@ -164,6 +164,11 @@ class Runtime:
             ConfigurationError: No policy was loaded yet.
         """
         return self._judged_by().claims
+
+    @property
+    def stored_revocations(self) -> Revocations:
+        """What the shared store revokes now, whatever a policy says."""
+        return self._judged_by().stored
 
     @property
     def wants_language(self) -> bool:
