@@ -31,6 +31,7 @@ class InForce:
         egress: Which places beside the endpoints may receive which classification.
         opened: Says which opened paths are not what the policy says; empty when all are.
         shadow: The second policy, which is computed beside this one; None without.
+        stored: What the shared store revokes, whatever a policy says.
     """
 
     policy: PolicySnapshot
@@ -40,6 +41,7 @@ class InForce:
     egress: EgressTable = field(default_factory=EgressTable)
     opened: Callable[[], list[str]] = list
     shadow: Shadow | None = None
+    stored: Revocations = field(default_factory=Revocations)
 
     @property
     def sources(self) -> tuple[KeySource, ...]:
@@ -51,11 +53,18 @@ class InForce:
         """The hashes of the policy and of its shadow, which say whether anything changed."""
         return self.policy.config_hash, self.shadow.config_hash if self.shadow else None
 
+    @property
+    def reads_language(self) -> bool:
+        """Whether a rule of either policy reads the language of a prompt."""
+        own = self.policy.routing.rules.reads("request.language")
+        return own or (self.shadow is not None and self.shadow.reads("request.language"))
+
     def revoking(self, stored: StoredRevocations | None) -> InForce:
         """The same, with what the shared store revokes now."""
-        claims = _with_stored(self.policy.claims, stored) if stored else self.policy.claims
+        revoked = _revocations(stored) if stored else Revocations()
+        claims = _with_stored(self.policy.claims, revoked)
         verifier = PermitVerifier(self.trusts, claims, self.policy.permit.max_permit_bytes)
-        return replace(self, claims=claims, verifier=verifier)
+        return replace(self, claims=claims, verifier=verifier, stored=revoked)
 
 
 def in_force(policy: PolicySnapshot, sources: tuple[KeySource, ...]) -> InForce:
@@ -80,14 +89,22 @@ def has_keys(source: KeySource, now_s: float) -> bool:
     return True
 
 
-def _with_stored(claims: ClaimPolicy, stored: StoredRevocations) -> ClaimPolicy:
+def _revocations(stored: StoredRevocations) -> Revocations:
+    return Revocations(
+        jti=stored.names(RevokedKind.JTI),
+        kid=stored.names(RevokedKind.KID),
+        policy_versions=stored.names(RevokedKind.POLICY_VERSION),
+    )
+
+
+def _with_stored(claims: ClaimPolicy, stored: Revocations) -> ClaimPolicy:
     """What the policy block says, with the store's revocations beside the block's own."""
     own = claims.revocations
     return replace(
         claims,
         revocations=Revocations(
-            jti=own.jti | stored.names(RevokedKind.JTI),
-            kid=own.kid | stored.names(RevokedKind.KID),
-            policy_versions=own.policy_versions | stored.names(RevokedKind.POLICY_VERSION),
+            jti=own.jti | stored.jti,
+            kid=own.kid | stored.kid,
+            policy_versions=own.policy_versions | stored.policy_versions,
         ),
     )

@@ -18,7 +18,7 @@ from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
-from litellm_plugin.proxy.planning import affinity_scope, next_step, unserved
+from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
@@ -112,20 +112,22 @@ class Outcomes:
 
     def _remember(self, state: Permitted, attempt: Attempt) -> None:
         """Notes what this answer left where, for the requests of the same tenant and classification."""
-        facts, stickiness = state.facts, state.policy.routing.stickiness
+        facts, wanted = state.facts, stickiness_of(state)
         if facts is None or state.is_socket:
             return
         scope, memory, candidate = affinity_scope(state), self._runtime.affinity, attempt.candidate
-        if facts.session is not None and stickiness.keeps_sessions:
+        keeping = next((each for each in wanted if each.keeps_sessions), None)
+        if facts.session is not None and keeping is not None:
             memory.remember_session(
                 scope,
                 facts.session,
                 candidate.deployment_id,
                 model_group=attempt.model_group,
-                lifetime_s=stickiness.session_ttl_s,
+                lifetime_s=keeping.session_ttl_s,
             )
         lifetime_s = candidate.cache_lifetime_s
-        if facts.prefix is not None and lifetime_s is not None and stickiness.prefers_warm_caches:
+        prefers_warm = any(each.prefers_warm_caches for each in wanted)
+        if facts.prefix is not None and lifetime_s is not None and prefers_warm:
             memory.remember_prefix(
                 scope,
                 facts.prefix,

@@ -10,6 +10,7 @@ from litellm_plugin.errors import PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_model
 from litellm_plugin.proxy.context import RoutedGroup
 from litellm_plugin.proxy.denial import verdict_of
+from litellm_plugin.proxy.shadow import Basis
 from litellm_plugin.routing import (
     CallType,
     Candidate,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.records import ShadowedDecision
     from litellm_plugin.routing import Affinity, Decision, RequestFacts
+    from litellm_plugin.routing.stickiness import Stickiness
 
 
 class Planner:
@@ -124,24 +126,23 @@ class Planner:
             statistics=statistics,
             seed=_seed(state.permit.request_id),
             tried=state.tried,
-            affinity=affinity,
+            affinity=routing.stickiness.sees(affinity),
         )
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
         if state.shadow is None:
             return decision, None
-        shadowed = state.shadow.decide(
-            decision,
-            offered,
-            state.permit,
+        basis = Basis(
+            candidates=offered,
             statistics=statistics,
             tried=state.tried,
             affinity=affinity,
             attempts=1 if state.endpoint is not None else None,
+            revoked=self._runtime.stored_revocations,
             now=self._runtime.clock.wall(),
         )
-        return decision, shadowed
+        return decision, state.shadow.decide(decision, state.permit, basis)
 
     def _record(
         self, state: Permitted, group: str, decision: Decision, shadowed: ShadowedDecision | None
@@ -166,18 +167,25 @@ class Planner:
         return _following(state, routed.decision, self._runtime.clock.monotonic())
 
     def _affinity(self, state: Permitted, facts: RequestFacts) -> Affinity:
-        stickiness = state.policy.routing.stickiness
+        """What either policy wants to know of earlier requests."""
+        wanted = stickiness_of(state)
         return self._runtime.affinity.read(
             affinity_scope(state),
             model_group=facts.model_group,
-            session=facts.session if stickiness.keeps_sessions else None,
-            prefix=facts.prefix if stickiness.prefers_warm_caches else None,
+            session=facts.session if any(each.keeps_sessions for each in wanted) else None,
+            prefix=facts.prefix if any(each.prefers_warm_caches for each in wanted) else None,
         )
 
 
 def affinity_scope(state: Permitted) -> AffinityScope:
     """Within what the answers of a request are remembered."""
     return AffinityScope(state.scope.tenant, state.scope.data_classification)
+
+
+def stickiness_of(state: Permitted) -> tuple[Stickiness, ...]:
+    """What the request's policy wants of earlier requests, then what its shadow does."""
+    own = state.policy.routing.stickiness
+    return (own,) if state.shadow is None else (own, state.shadow.stickiness)
 
 
 def next_step(state: Permitted, now_s: float) -> Candidate | Halt:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.config_file import read_config_files, resolved
 from litellm_plugin.proxy.selfcheck import read_policy, read_shadow
+from litellm_plugin.settings import policy_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,6 @@ class PolicyLoader:
             return self._read(self._config)
         document, read = read_config_files(self._path)
         block = _block(resolved(document, self._environment))
-        self._follow(block, read)
         settings = {**_section(self._config), "permit_router": block}
         return self._read({**self._config, "litellm_settings": settings}, read)
 
@@ -108,20 +108,20 @@ class PolicyLoader:
         return tuple((str(path), _stamp(path)) for path in self._files)
 
     def _read(self, config: Mapping[str, Any], read: tuple[Path, ...] = ()) -> LoadedPolicy:
-        policy = read_policy(config, self._flags, base=self._base, forgive=self._forgive)
-        self._shadow = policy.shadow
-        self._follow(_block(config), read)
+        try:
+            policy = read_policy(config, self._flags, base=self._base, forgive=self._forgive)
+            self._shadow = policy.shadow
+        finally:
+            # A table may be all that is wrong: it is watched from here on.
+            self._follow(_block(config), read)
         return LoadedPolicy(policy, read_shadow(policy, config, self._flags, base=self._base))
 
     def _follow(self, block: object, read: tuple[Path, ...]) -> None:
-        """Notes which files the policy stands in; a shadow stays noted until a policy without it was read."""
-        named = list(read)
-        if self._flags.policy is not None:
-            named.append(self._base / self._flags.policy)
-        elif isinstance(block, str):
-            named.append(self._base / block)
+        """Notes which files the policy and its tables stand in; a shadow stays noted until a policy without it was read."""
+        named = [*read, *policy_files(block, self._flags, base=self._base)]
         if self._shadow is not None:
-            named.append(self._base / self._shadow)
+            own = self._flags.model_copy(update={"policy": None})
+            named.extend(policy_files(self._shadow, own, base=self._base))
         self._files = tuple(dict.fromkeys(named))
 
 

@@ -202,7 +202,9 @@ class Reload:
             and shadow.config_hash == current.shadow.config_hash
         ):
             shadow = current.shadow  # its counts go on
-        self._runtime.swap(replace(made, shadow=shadow))
+        made = replace(made, shadow=shadow)
+        await asyncio.to_thread(self._runtime.load_models, made)
+        self._runtime.swap(made)
         return ReloadResult.SWAPPED
 
     async def _made(self, current: InForce, loaded: LoadedPolicy) -> InForce:

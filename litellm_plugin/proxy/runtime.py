@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier
+    from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier, Revocations
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.proxy.reload import Reload
     from litellm_plugin.proxy.shadow import Shadow
@@ -166,9 +166,14 @@ class Runtime:
         return self._judged_by().claims
 
     @property
+    def stored_revocations(self) -> Revocations:
+        """What the shared store revokes now, whatever a policy says."""
+        return self._judged_by().stored
+
+    @property
     def wants_language(self) -> bool:
         """Whether anything reads the language of a prompt: a rule, or an endpoint that declares languages."""
-        reads = self.policy is not None and self.policy.routing.rules.reads("request.language")
+        reads = self.in_force is not None and self.in_force.reads_language
         return reads or self.deployments.declares_languages
 
     def _judged_by(self) -> InForce:
@@ -208,7 +213,18 @@ class Runtime:
         self.recorder = self._new_recorder(log, policy.config_hash)
         self._presence = presence
         loaded = in_force(policy, sources)
-        self.swap(replace(loaded, egress=egress or _NOTHING_CONFIGURED, opened=opened, shadow=shadow))
+        made = replace(loaded, egress=egress or _NOTHING_CONFIGURED, opened=opened, shadow=shadow)
+        self.load_models(made)
+        self.swap(made)
+
+    def load_models(self, made: InForce) -> None:
+        """Loads what a policy reads requests with, before it is in force; not where requests are served.
+
+        Args:
+            made: What was made of the validated policy.
+        """
+        if made.reads_language or self.deployments.declares_languages:
+            load_languages()
 
     def swap(self, made: InForce) -> None:
         """Puts a policy in force, all of it at once; requests under way keep the one that admitted them.
@@ -219,13 +235,12 @@ class Runtime:
         Args:
             made: What was made of the validated policy.
         """
-        policy = made.policy
+        revoking, warnings = made.revoking(self._stored), list(policy_warnings(made.policy))
+        # From here on nothing can fail.
         self.holding.table = made.egress
-        self.recorder.config_hash = policy.config_hash
-        self.in_force = made.revoking(self._stored)
-        if self.wants_language:
-            load_languages()
-        for warning in policy_warnings(policy):
+        self.recorder.config_hash = made.policy.config_hash
+        self.in_force = revoking
+        for warning in warnings:
             self.log.warning("%s", warning)
 
     async def claim(self, permit: Permit, body_sha256: str, policy: PolicySnapshot) -> Claim | None:

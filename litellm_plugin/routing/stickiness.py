@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.routing.candidates import Affinity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,13 @@ class Stickiness:
     def __post_init__(self) -> None:
         if not 0 <= self.leave_at_gain <= 1:
             raise ConfigurationError(f"leave_at_gain: expected 0 to 1, got {self.leave_at_gain}")
+
+    def sees(self, affinity: Affinity) -> Affinity:
+        """What counts under these settings of what earlier requests left."""
+        return Affinity(
+            session_deployment=affinity.session_deployment if self.keeps_sessions else None,
+            warm_tokens=affinity.warm_tokens if self.prefers_warm_caches else {},
+        )
 
 
 def stick(

@@ -3,7 +3,7 @@
 from litellm_plugin.settings.flags import Flags, Mode
 from litellm_plugin.settings.permit_block import IssuerBlock, PermitBlock
 from litellm_plugin.settings.policy_block import PolicyBlock
-from litellm_plugin.settings.snapshot import PolicySnapshot, check_endpoints, load_policy
+from litellm_plugin.settings.snapshot import PolicySnapshot, check_endpoints, load_policy, policy_files
 
 __all__ = [
     "Flags",
@@ -14,4 +14,5 @@ __all__ = [
     "PolicySnapshot",
     "check_endpoints",
     "load_policy",
+    "policy_files",
 ]

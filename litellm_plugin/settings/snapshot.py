@@ -18,7 +18,7 @@ from litellm_plugin.routing import LatencyClass, RoutingPolicy, named_endpoints
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
 from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
 from litellm_plugin.settings.rules import rule_set
-from litellm_plugin.settings.table_file import with_tables
+from litellm_plugin.settings.table_file import table_files, with_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +96,28 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
             update={"decision_log": block.decision_log.model_copy(update={"file": str(flags.log)})}
         )
     return _snapshot(block, flags.redis_url)
+
+
+def policy_files(source: object, flags: Flags, *, base: Path) -> tuple[Path, ...]:
+    """The files that a policy is read from: its own, where it has one, and its decision tables.
+
+    A file that cannot be read now is named all the same; what it would name is not.
+
+    Args:
+        source: The value of `litellm_settings.permit_router`: a mapping, or a file's path.
+        flags: The environment flags; `policy` wins over the source.
+        base: The folder that relative paths are taken from.
+    """
+    own: tuple[Path, ...] = ()
+    if flags.policy is not None:
+        source = str(flags.policy)
+    if isinstance(source, str):
+        own = (base / source,)
+        try:
+            source = _read_policy_file(own[0])
+        except ConfigurationError:
+            return own
+    return (*own, *table_files(source, base)) if isinstance(source, Mapping) else own
 
 
 def check_endpoints(snapshot: PolicySnapshot, known: Sequence[str]) -> None:

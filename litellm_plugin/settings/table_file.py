@@ -37,6 +37,20 @@ def with_tables(source: Mapping[Any, Any], base: Path) -> dict[Any, Any]:
     return {**source, "rules": [_with_rows(rule, base) for rule in rules]}
 
 
+def table_files(source: Mapping[Any, Any], base: Path) -> tuple[Path, ...]:
+    """The table files that a policy block names, whether they can be read or not.
+
+    Args:
+        source: The policy block as it was read.
+        base: The folder that relative paths are taken from.
+    """
+    rules = source.get("rules")
+    named = (
+        (rule.get("table") for rule in rules if isinstance(rule, Mapping)) if isinstance(rules, list) else ()
+    )
+    return tuple(base / name for name in named if isinstance(name, str))
+
+
 def _with_rows(rule: object, base: Path) -> object:
     if not isinstance(rule, Mapping) or not isinstance(rule.get("table"), str):
         return rule

