@@ -76,6 +76,8 @@ class Planner:
         window = last.candidate.max_input_tokens if last is not None else None
         if last is None or last.status is not AttemptStatus.CONTEXT_WINDOW or window is None:
             return
+        if routed.decision.most_attempts is not None:
+            return  # its strategy wants no other attempt, wherever it would go
         whole = self._again(state, routed.decision)
         planned = {each.deployment_id for each in routed.decision.plan}
         left = [each for each in whole if each.deployment_id not in planned]

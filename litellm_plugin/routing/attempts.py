@@ -77,10 +77,11 @@ class Measurement:
 
     @property
     def answer_tokens(self) -> float | None:
-        """The mean length of its answers in tokens; None where it tells nothing of later answers."""
-        if self.status is not AttemptStatus.SUCCESS or self.output_tokens is None:
+        """The length of its one answer in tokens; None where it tells nothing of later answers."""
+        if self.status is not AttemptStatus.SUCCESS or self.output_tokens is None or self.answers > 1:
+            # Of several answers nobody tells how many came.
             return None
-        return self.output_tokens / max(1, self.answers)
+        return self.output_tokens
 
     @property
     def output_token_ms(self) -> float | None:

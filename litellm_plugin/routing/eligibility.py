@@ -30,6 +30,7 @@ class Demand:
         context_margin: By which share the estimate of input tokens is raised against a context window.
         costs: What the request is expected to cost, by the deployment id of each authorized candidate; None
             where a price is unknown.
+        full_costs: The same as if nothing of the prompt were cached anywhere.
     """
 
     facts: RequestFacts
@@ -37,6 +38,7 @@ class Demand:
     tried: frozenset[str]
     shared_ids: Mapping[str, frozenset[str]]
     costs: Mapping[str, ExpectedCost | None]
+    full_costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
 
 
@@ -65,10 +67,12 @@ def assess(
     """
     group = candidates if isinstance(candidates, CandidateGroup) else CandidateGroup.of(candidates)
     seen = [group.candidates[place] for place in group.places(scope.endpoints, OUTSIDE_CANDIDATES)]
-    costs = _costs(
-        [each for each in seen if each.endpoint in scope.endpoints], facts, scope, statistics, affinity
-    )
-    demand = Demand(facts, scope, tried, group.shared_ids, costs, context_margin)
+    authorized = [each for each in seen if each.endpoint in scope.endpoints]
+    costs = _costs(authorized, facts, scope, statistics, affinity)
+    # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
+    is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
+    full = _costs(authorized, facts, scope, statistics, NO_AFFINITY) if is_guessed else costs
+    demand = Demand(facts, scope, tried, group.shared_ids, costs, full, context_margin)
     return tuple(_assessment(each, demand, statistics) for each in seen)
 
 
@@ -77,7 +81,7 @@ def identity_exclusion(candidate: Candidate, facts: RequestFacts, scope: Routing
 
     It looks at authorization, clearances, attributes and region: what a candidate is, and not what it costs or does.
     """
-    demand = Demand(facts, scope, frozenset(), {}, {})
+    demand = Demand(facts, scope, frozenset(), {}, {}, {})
     return next(
         (exclusion for exclusion, missing in FILTERS[:4] if missing(candidate, demand) is not None), None
     )
@@ -194,7 +198,7 @@ def _max_cost(candidate: Candidate, demand: Demand) -> str | None:
     limit_usd = demand.scope.max_cost_usd
     if limit_usd is None:
         return None
-    cost = demand.costs[candidate.deployment_id]
+    cost = demand.full_costs[candidate.deployment_id]
     if cost is None:
         return "unknown cost"
     if cost.total_usd <= limit_usd:

@@ -262,11 +262,11 @@ class TestCosts:
         assert attempts(worker)[0]["cost_usd"] == recorded
 
     def test_the_next_answer_is_expected_to_be_as_long(self, outcomes, worker, state):
-        self.begin(worker, state, self.PRICED, workload="support", output_count=2)
+        self.begin(worker, state, self.PRICED, workload="support")
         self.succeed(outcomes)
         worker.clock.advance(1)
         self.begin(worker, state, self.PRICED, workload="support")
-        assert state.attempts[-1].expected_output_tokens == 10
+        assert state.attempts[-1].expected_output_tokens == 20
         self.begin(worker, state, self.PRICED, workload="other")
         assert state.attempts[-1].expected_output_tokens == 512
 

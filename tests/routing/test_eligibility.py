@@ -4,6 +4,7 @@ import pytest
 from routing_cases import a_candidate, a_request, a_scope
 
 from litellm_plugin.routing import (
+    Affinity,
     Capability,
     EndpointStatistics,
     Exclusion,
@@ -160,3 +161,12 @@ def test_a_permits_regions_leave_only_endpoints_that_declare_one_of_them(region,
 def test_a_permits_cost_cap_leaves_only_endpoints_known_to_cost_less(prices, limit_usd, expected):
     scope = {"max_cost_usd": limit_usd}
     assert assessed(a_candidate("a", prices=prices), scope=scope) == expected
+
+
+def test_a_cap_is_held_against_the_full_price_although_a_part_may_be_cached():
+    candidate = a_candidate("a", prices=Prices(1e-6, 0.0, cached_input_usd=0.0))
+    (assessment,) = assess(
+        [candidate], a_request(), a_scope(max_cost_usd=5e-5), affinity=Affinity(warm_tokens={"a-1": 100})
+    )
+    assert assessment.exclusion is Exclusion.MAX_COST
+    assert assessment.expected_cost_usd == 0.0

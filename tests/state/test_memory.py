@@ -171,9 +171,9 @@ class TestAnswerLengths:
             self.answer(store, tokens, route)
         assert self.lengths(store, clock) == {"r": 25, "other": 7}
 
-    def test_several_answers_at_once_count_as_one_of_their_mean(self, store, clock):
+    def test_several_answers_at_once_tell_nothing_since_nobody_tells_how_many_came(self, store, clock):
         self.answer(store, 30, answers=3)
-        assert self.lengths(store, clock) == {"r": 10}
+        assert self.lengths(store, clock) == {}
 
     @pytest.mark.parametrize(
         ("tokens", "fields"),
