@@ -89,3 +89,28 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 )
 def test_a_rule_has_a_condition_or_a_table(tmp_path, rule, message):
     assert message in refusal(with_rule(**rule), tmp_path)
+
+
+SPLIT = {"strategy": "weighted", "weights": {"a": 95, "b": 5}}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(SPLIT, id="alone"),
+        pytest.param({"strategy": "cost", "then": SPLIT}, id="then"),
+        pytest.param(
+            {"strategy": "static", "by": "permit.tenant", "table": {"x": ["a"]}, "else": SPLIT}, id="else"
+        ),
+    ],
+)
+def test_a_row_that_splits_needs_a_name_to_draw_by(tmp_path, use):
+    row = {"when": {"permit.tenant_tier": "free"}, "use": use}
+    assert "needs `name`" in refusal(with_rule(table=[row]), tmp_path)
+    load(with_rule(table=[{"name": "split", **row}]), tmp_path)
+
+
+def test_a_row_above_redraws_no_experiment(tmp_path):
+    split = {"name": "split", "when": {"permit.tenant_tier": "free"}, "use": SPLIT}
+    alone, below = load(with_rule(table=[split]), tmp_path), load(with_rule(table=[ROWS[0], split]), tmp_path)
+    assert alone.routing.rules.rules[0].strategy == below.routing.rules.rules[1].strategy

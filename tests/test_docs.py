@@ -168,3 +168,22 @@ def test_the_signing_example_makes_a_permit_that_a_proxy_admits(tmp_path, monkey
 
     check_body(permit, hashlib.sha256(b"{}").hexdigest(), required=True)
     scope["client"].close()
+
+
+def tables(page):
+    """What each row of a page's tables is about: its first cell, and a method's path too."""
+    found, rows = [], []
+    for line in (*page.read_text().splitlines(), ""):
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.split("|")[1:]])
+        elif rows:
+            about = 2 if rows[0][0] == "method" else 1
+            found.append([cells[:about] for cells in rows[2:]])
+            rows = []
+    return found
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
+def test_no_table_says_something_twice(page):
+    for rows in tables(page):
+        assert [row for number, row in enumerate(rows) if row in rows[:number]] == []

@@ -19,6 +19,8 @@ _INTERVAL = re.compile(
     r"(?P<low_open>[\[(\]])(?P<low>[^.,\[\]()]*(?:\.\d+)?)\.\.(?P<high>[^,\[\]()]*)(?P<high_open>[\])\[])"
 )
 _COMPARISON = re.compile(r"(?P<operator><=|>=|<|>)\s*(?P<value>.+)", re.DOTALL)
+# What somebody means as a test and which is none here, such as an interval of texts.
+_MEANT_AS_TEST = re.compile(r"[\[(\]].*\.\..*|.*\.\..*[\])\[]|not\s*\(.*", re.DOTALL)
 # A comma splits tests, not inside quotes and not inside an interval.
 _TEST = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|[^,"]+)\s*(?:,|$)""")
 # Written as text that sorts by time, so that it can be compared.
@@ -104,6 +106,8 @@ def _unquoted(name: str, text: str) -> str:
     if not text.startswith('"'):
         if _COMPARISON.fullmatch(text) and name not in _ORDERED_TEXT:
             raise _unreadable(name, text, "text, which is not compared; quotes make it a value")
+        if _MEANT_AS_TEST.fullmatch(text):
+            raise _unreadable(name, text, "a value, and this reads like a test; quotes make it a value")
         return text
     try:
         return str(json.loads(text))

@@ -149,6 +149,12 @@ class StrategyBlock(StrictModel):
         inner = [block.depth for block in (self.then, self.otherwise) if block is not None]
         return 1 + max(inner, default=0)
 
+    @property
+    def strategies(self) -> frozenset[str]:
+        """The names of this strategy and of those inside it."""
+        inner = (block.strategies for block in (self.then, self.otherwise) if block is not None)
+        return frozenset({self.strategy}).union(*inner)
+
     def _given(self, key: str) -> Any:
         return getattr(self, _field(key))
 
@@ -191,11 +197,20 @@ class RowBlock(StrictModel):
     """One row of a decision table: what each fact must be, and the strategy of the requests for which all hold."""
 
     name: Name | None = None
-    """What the record calls the row, behind the rule's name; its number when it has none."""
+    """What the record calls the row, behind the rule's name; its number when it has none. Required with `weighted`, whose draws are salted with it."""
     when: dict[str, bool | int | float | str | list[bool | int | float | str]] = Field(max_length=64)
     """What each fact must be, see [decision tables](routing.md#decision-tables)."""
     use: StrategyBlock
     """The strategy of the requests for which all of them hold."""
+
+    @model_validator(mode="after")
+    def _keeps_its_draws(self) -> RowBlock:
+        if self.name is None and "weighted" in self.use.strategies:
+            raise ValueError(
+                "a row with strategy 'weighted' needs `name`: its draws are salted with it, and its number would "
+                "change with every row above it"
+            )
+        return self
 
 
 class RuleBlock(StrictModel):

@@ -27,6 +27,8 @@ def holds(name, cell):
     [
         pytest.param("permit.tenant_tier", "free", 'permit.tenant_tier == "free"', id="word"),
         pytest.param("permit.tenant_tier", '"a, b"', 'permit.tenant_tier == "a, b"', id="quoted"),
+        pytest.param("permit.tenant_tier", '"[1..5)"', 'permit.tenant_tier == "[1..5)"', id="quoted-interval"),
+        pytest.param("permit.tenant_tier", "v1..2", 'permit.tenant_tier == "v1..2"', id="dots"),
         pytest.param(
             "permit.tenant_tier", "free, pro", '(permit.tenant_tier == "free" || permit.tenant_tier == "pro")', id="words"
         ),
@@ -81,6 +83,12 @@ def test_all_cells_of_a_row_must_hold():
         pytest.param({"request.stream": "yes"}, "expected true or false, got 'yes'", id="yes"),
         pytest.param({"permit.tenant_tier": 5}, "expected text, got '5'", id="number"),
         pytest.param({"permit.tenant_tier": "< a"}, "not compared", id="comparison"),
+        pytest.param({"permit.tenant_tier": "[1..5)"}, "reads like a test", id="interval of texts"),
+        pytest.param({"permit.tenant": "(a..f]"}, "reads like a test", id="interval with a bound left out"),
+        pytest.param({"permit.tenant": ["acme", "[a..f]"]}, "reads like a test", id="interval in a list"),
+        pytest.param({"permit.tenant": "not([a..f])"}, "reads like a test", id="interval inside not"),
+        pytest.param({"request.date": "[2026-01-01..2026-02-01"}, "reads like a test", id="open interval"),
+        pytest.param({"permit.tenant": "acme, not(b)"}, "reads like a test", id="not of one of several"),
         pytest.param({"permit.tenant_tier": '"a" b'}, "permit.tenant_tier: expected", id="quotes"),
         pytest.param({"permit.tenant_tier": "a,,b"}, "commas", id="nothing-between-commas"),
     ],
