@@ -312,20 +312,8 @@ class Enforcement:
     def _begin(self, state: Permitted, routed: RoutedGroup, candidate: Candidate) -> None:
         if candidate.endpoint not in state.scope.endpoints:
             raise RequestDenied(Verdict(Reason.NOT_AUTHORIZED, "The endpoint is not in the authorized set."))
-        assessed = routed.decision.assessment_of(candidate.deployment_id)
         self._runtime.store.begin(candidate.deployment_id)
-        state.attempts.append(
-            Attempt(
-                number=len(state.attempts) + 1,
-                decision_id=routed.decision_id,
-                candidate=candidate,
-                started_s=self._runtime.clock.monotonic(),
-                model_group=routed.decision.facts.model_group,
-                expected_cost_usd=assessed.expected_cost_usd if assessed else None,
-                expected_output_tokens=assessed.expected_output_tokens if assessed else None,
-                route=_route(routed.decision.facts, routed.decision.scope),
-            )
-        )
+        state.attempts.append(next_attempt(state, routed, candidate, self._runtime.clock.monotonic()))
 
     def _cache_scope(self, state: Permitted, call: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
         """LiteLLM's cache controls with a namespace that no other tenant, classification or endpoint shares.
@@ -339,6 +327,28 @@ class Enforcement:
         parts = (state.scope.tenant, state.scope.data_classification, endpoint)
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return {**kept, "namespace": f"permit-{hashlib.sha256(text.encode()).hexdigest()[:32]}"}
+
+
+def next_attempt(state: Permitted, routed: RoutedGroup, candidate: Candidate, started_s: float) -> Attempt:
+    """The next attempt of a request, with what its decision expected of the candidate.
+
+    Args:
+        state: The request.
+        routed: The decision that the attempt carries out.
+        candidate: The deployment that is called.
+        started_s: Monotonic seconds.
+    """
+    assessed = routed.decision.assessment_of(candidate.deployment_id)
+    return Attempt(
+        number=len(state.attempts) + 1,
+        decision_id=routed.decision_id,
+        candidate=candidate,
+        started_s=started_s,
+        model_group=routed.decision.facts.model_group,
+        expected_cost_usd=assessed.expected_cost_usd if assessed else None,
+        expected_output_tokens=assessed.expected_output_tokens if assessed else None,
+        route=_route(routed.decision.facts, routed.decision.scope),
+    )
 
 
 def _caller(state: Permitted, data: Mapping[str, Any]) -> CallerFacts:

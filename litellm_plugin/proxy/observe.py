@@ -7,6 +7,7 @@ without the fields that say where a call goes; what enforcement would have done 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
@@ -14,6 +15,7 @@ from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Attempt, Permitted, Spared, current_state, enter
 from litellm_plugin.proxy.deployments import deployment_id
 from litellm_plugin.proxy.egress import DESTINATIONS
+from litellm_plugin.proxy.enforcement import next_attempt
 from litellm_plugin.proxy.fields import DESTINATION
 from litellm_plugin.proxy.payload import Disconnected
 from litellm_plugin.proxy.scope import TRACE_HEADER, without_permit
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from litellm_plugin.proxy.admission import Admission
+    from litellm_plugin.proxy.context import RoutedGroup
     from litellm_plugin.proxy.enforcement import Enforcement
     from litellm_plugin.proxy.in_force import InForce
     from litellm_plugin.proxy.paths import Route
@@ -286,20 +289,32 @@ class ObservedCalls:
 
     def _begin(self, state: Permitted, called: str, would_have: Candidate | None) -> None:
         found = self._runtime.deployments.single(called)
-        routed = next(reversed(state.groups.values()), None)
-        decision_id = state.denial_id or (routed.decision_id if routed else None)
+        candidate = found[0] if found else Candidate(called, called)
+        last = next(reversed(state.groups.values()), None)
+        decision_id = state.denial_id or (last.decision_id if last else None)
         if decision_id is None:
             return
-        self._runtime.store.begin(called)
-        state.attempts.append(
-            Attempt(
+        started_s = self._runtime.clock.monotonic()
+        routed = _assessing(state, called)
+        attempt = (
+            replace(next_attempt(state, routed, candidate, started_s), decision_id=decision_id)
+            if routed is not None
+            else Attempt(
                 number=len(state.attempts) + 1,
                 decision_id=decision_id,
-                candidate=found[0] if found else Candidate(called, called),
-                started_s=self._runtime.clock.monotonic(),
-                would_have=would_have,
+                candidate=candidate,
+                started_s=started_s,
+                model_group=self._group_of(called),
             )
         )
+        attempt.would_have = would_have
+        self._runtime.store.begin(called)
+        state.attempts.append(attempt)
+
+    def _group_of(self, called: str) -> str:
+        """The model group that LiteLLM's configuration puts a deployment in."""
+        entry = self._runtime.deployments.configured(called) or {}
+        return str(entry.get("model_name") or "")
 
     def _state(self, *, spared: bool = False) -> Permitted | None:
         """The request that is judged here; None where there is nothing more to judge."""
@@ -309,6 +324,12 @@ class ObservedCalls:
         if not isinstance(state, Spared):
             self._runtime.count_no_context()
         return None
+
+
+def _assessing(state: Permitted, called: str) -> RoutedGroup | None:
+    """The last decision that weighed this deployment; None for one of a group that nothing was decided on."""
+    groups = reversed(state.groups.values())
+    return next((each for each in groups if each.decision.assessment_of(called) is not None), None)
 
 
 def spare(runtime: Runtime, state: Permitted, error: Exception) -> None:
