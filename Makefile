@@ -18,7 +18,7 @@ FIRST := $(patsubst %,tests/enforcement/test_%.py, \
 first = $(FIRST)
 second = $(ENFORCEMENT) $(addprefix --ignore=,$(FIRST))
 # So many halves run side by side; each writes its output and its rows of the side doors' table into RUNS.
-JOBS ?= 2
+JOBS ?= 3
 RUNS := .runs
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 # $(call venv,VERSION) is the environment's folder, $(call stamp,VERSION) what says that it is installed.

@@ -6,6 +6,7 @@ from litellm.constants import DEFAULT_HEALTH_CHECK_PROMPT
 
 from litellm_plugin.errors import Reason
 from litellm_plugin.proxy.context import Administrative, Denied
+from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.hooks import PermitRouter, is_health_probe
 from litellm_plugin.routing.facts import CallType
 
@@ -26,6 +27,16 @@ async def denied(call):
 
 def select(hooks, entries):
     return hooks.async_filter_deployments("gpt", entries, None, {})
+
+
+class Configured:
+    """A router as far as deployments are read: one group of all that is configured."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def get_model_list(self, model_name, team_id):
+        return self.entries
 
 
 class TestInert:
@@ -94,6 +105,7 @@ class TestDenials:
     async def test_the_planned_deployment_is_the_only_one(self, hooks, worker, request_state):
         request_state(worker.state("eu"))
         entries = [{"model_info": {"id": f"{name}-1", "endpoint": name}} for name in ("us", "eu")]
+        worker.runtime.deployments = Deployments(Configured(entries))
         request = {"_target_order": 2}
         assert await hooks.async_filter_deployments("gpt", entries, None, request) == [entries[1]]
         assert request["cache"]["namespace"].startswith("permit-")
