@@ -126,7 +126,7 @@ def _set_mode(flags: Flags) -> None:
     """Takes the mode from the operator's flag, once, and says loudly where nothing is enforced."""
     if flags.mode is _runtime.mode:
         return
-    _runtime.mode = flags.mode
+    _runtime.work_in(flags.mode)
     _runtime.log.error("%s", OBSERVING)
 
 

@@ -181,6 +181,11 @@ class Runtime:
             raise ConfigurationError("no policy is loaded")
         return self.in_force
 
+    def work_in(self, mode: Mode) -> None:
+        """Takes the operator's mode, before a policy is loaded: what ends until then counts as that mode says."""
+        self.mode = mode
+        self.recorder = self._new_recorder(NullDecisionLog(), "")
+
     def load(
         self,
         policy: PolicySnapshot,

@@ -5,13 +5,13 @@ import json
 import math
 
 import pytest
-from proxy_cases import POLICY_BLOCK
+from proxy_cases import POLICY_BLOCK, http_scope
 from valkey_process import ValkeyProcess
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.routing.attempts import AttemptStatus
-from litellm_plugin.settings import Flags, load_policy
+from litellm_plugin.settings import Flags, Mode, load_policy
 from litellm_plugin.state import connect
 
 
@@ -70,6 +70,13 @@ class TestHealth:
         assert (health["status"], health["faults"], health["mode"]) == ("green", [], "enforce")
         assert health["config_hash"] == worker.runtime.policy.config_hash
         assert health["jwks_age_seconds"] == [0.0]
+
+    def test_before_a_policy_observe_mode_denies_nothing(self, bare):
+        bare.runtime.work_in(Mode.OBSERVE)
+        verdict = Verdict(Reason.NOT_READY, "no policy is loaded")
+        bare.runtime.recorder.refusal(http_scope(), None, verdict, None)
+        health = bare.runtime.health()
+        assert (health["requests"]["denied"], health["observed"]["would_deny"]) == ({}, {"not_ready": 1})
 
     async def test_red_says_why(self, bare):
         health = bare.runtime.health()
