@@ -91,6 +91,12 @@ def _undeclared(where: str, info: Mapping[str, Any], policy: PolicySnapshot | No
         value = info.get(key)
         for unknown in sorted({str(each) for each in value} - known) if isinstance(value, list) else ():
             yield f"{where}: model_info.{key} names {unknown!r}, which the policy block does not declare"
+    tier = info.get("quality_tier")
+    if policy.quality_tiers and isinstance(tier, str) and tier not in policy.quality_tiers:
+        yield (
+            f"{where}: model_info.quality_tier is {_shown(tier)}, which `quality_tiers` of the policy block does not "
+            f"declare; known are {', '.join(policy.quality_tiers)}"
+        )
 
 
 def _unreadable_prices(where: str, values: Mapping[str, Any]) -> Iterator[str]:

@@ -46,6 +46,7 @@ class PolicySnapshot:
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
         shadow: The file of a second policy that is only computed and recorded; None without.
+        quality_tiers: The quality tiers that endpoints may declare, the lowest first; empty leaves them open.
     """
 
     permit: PermitBlock
@@ -59,6 +60,7 @@ class PolicySnapshot:
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
     shadow: str | None = None
+    quality_tiers: tuple[str, ...] = ()
 
     def named_endpoints(self) -> Iterator[tuple[str, str]]:
         """Every (rule name, endpoint name) that a strategy is told by name."""
@@ -170,6 +172,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         config_hash=_hash(block),
         redis_url=redis_url,
         shadow=block.shadow,
+        quality_tiers=tuple(block.quality_tiers),
     )
 
 

@@ -479,6 +479,29 @@ def test_a_fact_that_cannot_be_read_is_refused_by_its_key(tmp_path, info, said):
     assert said in finding
 
 
+TIERED = {**POLICY_BLOCK, "quality_tiers": ["small", "large"]}
+
+
+@pytest.mark.parametrize(
+    ("block", "tier"),
+    [
+        pytest.param(TIERED, "large", id="declared"),
+        pytest.param(POLICY_BLOCK, "lrage", id="no tiers are declared"),
+        pytest.param(TIERED, None, id="none"),
+    ],
+)
+def test_a_quality_tier_of_the_list_passes(tmp_path, block, tier):
+    config = with_deployment(model_info={"id": "x", "quality_tier": tier})
+    check_configuration(config, load_policy(block, Flags(), base=tmp_path))
+
+
+def test_a_quality_tier_outside_the_list_is_refused(tmp_path):
+    config = with_deployment(model_info={"id": "x", "quality_tier": "lrage"})
+    with pytest.raises(ConfigurationError, match="does not declare; known are small, large") as caught:
+        check_configuration(config, load_policy(TIERED, Flags(), base=tmp_path))
+    assert str(caught.value).startswith("model_list[1] ('gpt'): model_info.quality_tier is 'lrage'")
+
+
 def test_a_price_of_litellm_params_is_read_too(tmp_path):
     (finding,) = findings(
         with_deployment(litellm_params={"model": "openai/x", "input_cost_per_token": "x"}), tmp_path
