@@ -231,7 +231,9 @@ def test_a_smaller_permit_never_enlarges_the_plan(arguments, kept):  # P2
 
 @given(situation)
 def test_an_unknown_price_is_never_before_a_known_one(arguments):
-    decision = decide(**arguments | {"policy": a_policy(Cost(), attempts=10)})
+    # A permit's preferences may want the one that is unknown.
+    scope = replace(arguments["scope"], preferences=())
+    decision = decide(**arguments | {"policy": a_policy(Cost(), attempts=10), "scope": scope})
     ranked = sorted(
         (each.rank, each.expected_cost_usd is None) for each in decision.assessments if each.rank is not None
     )
