@@ -114,3 +114,37 @@ def test_a_row_above_redraws_no_experiment(tmp_path):
     split = {"name": "split", "when": {"permit.tenant_tier": "free"}, "use": SPLIT}
     alone, below = load(with_rule(table=[split]), tmp_path), load(with_rule(table=[ROWS[0], split]), tmp_path)
     assert alone.routing.rules.rules[0].strategy == below.routing.rules.rules[1].strategy
+
+
+class TestDeclaredValues:
+    """A rule that asks for a value that no permit can carry would never match, and its traffic go elsewhere."""
+
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            pytest.param({"when": 'permit.tenant_tier == "fre"'}, "unknown tenant_tier 'fre'; did you mean 'free'?", id="equal"),
+            pytest.param({"when": '"pihi" != permit.data_classification'}, "unknown data_classification 'pihi'", id="turned round"),
+            pytest.param({"when": "permit.latency_class in ['interactive', 'bach']"}, "unknown latency_class 'bach'", id="list"),
+        ],
+    )  # fmt: skip
+    def test_a_condition_on_an_undeclared_value_is_refused(self, tmp_path, rule, message):
+        assert message in refusal(with_rule(**rule, use={"strategy": "cost"}), tmp_path)
+
+    def test_a_cell_with_an_undeclared_value_is_refused(self, tmp_path):
+        row = {"when": {"permit.tenant_tier": "free, enterprize"}, "use": {"strategy": "cost"}}
+        assert "rule 'tiers/1': unknown tenant_tier 'enterprize'" in refusal(with_rule(table=[row]), tmp_path)
+
+    @pytest.mark.parametrize(
+        "when",
+        [
+            'permit.tenant_tier == "free" || permit.tenant == "nobody"',
+            'permit.tenant_tier.startsWith("fr") && "x" == "y"',
+            'permit.tenant_tier in ["free", "pro"] // == "gone"',
+        ],
+    )
+    def test_what_is_declared_or_compared_otherwise_passes(self, tmp_path, when):
+        load(with_rule(when=when, use="cost"), tmp_path)
+
+
+def test_a_strategys_name_alone_is_enough(tmp_path):
+    assert load({**BLOCK, "default": "cost"}, tmp_path).routing.rules.default.strategy.name == "cost"

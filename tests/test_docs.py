@@ -38,9 +38,9 @@ WHOLE = {
         "binding": "body",
         "issuers": [{"issuer": "i", "jwks_url": "https://i.example.com/jwks", "algorithms": ["RS256"]}],
     },
-    "classifications": {"public": {}},
+    "classifications": {"public": {}, "internal": {}, "phi": {}},
     "latency_classes": {"interactive": {}},
-    "tenant_tiers": ["pro"],
+    "tenant_tiers": ["free", "pro", "enterprise"],
     "default": {"strategy": "cost"},
 }
 BLOCKS = [

@@ -22,7 +22,7 @@ from litellm_plugin.routing.candidates import (
 from litellm_plugin.routing.cost import ExpectedCost, expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Decision, Exclusion, RuleMatch
 from litellm_plugin.routing.eligibility import assess, identity_exclusion
-from litellm_plugin.routing.expressions import KNOWN_NAMES, Condition, compile_condition
+from litellm_plugin.routing.expressions import KNOWN_NAMES, Condition, compared_texts, compile_condition
 from litellm_plugin.routing.facts import (
     CallType,
     Capability,
@@ -117,6 +117,7 @@ __all__ = [
     "bands_by_score",
     "chat_facts",
     "choose",
+    "compared_texts",
     "compile_condition",
     "completion_facts",
     "decide",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from cel_expr_python import cel  # type: ignore[import-untyped]  # ships a .pyi but no py.typed
@@ -13,7 +14,7 @@ from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.routing.facts import CallType, Moment, RequestFacts, RoutingScope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from litellm_plugin.routing.facts import FactValue
 
@@ -170,6 +171,33 @@ def _compiles(environment: cel.Env, source: str) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def compared_texts(source: str) -> Iterator[tuple[str, str]]:
+    """Each text that an expression compares a fact with, by the fact's name: `fact == "text"`, `fact in ["text"]`.
+
+    What is compared in another way is left out.
+    """
+    found = [piece for piece in _PIECE.finditer(source) if piece.lastgroup not in ("blank", "comment")]
+    words = [
+        "".join(piece.group().split()) if piece.lastgroup == "name" else piece.group() for piece in found
+    ]
+    for place, word in enumerate(words):
+        if word not in _EXAMPLES:
+            continue
+        for operator in (["=", "="], ["!", "="]):
+            if words[place + 1 : place + 3] == operator and place + 3 < len(words):
+                yield from _plain_text(word, words[place + 3])
+            if place >= 3 and words[place - 2 : place] == operator:  # noqa: PLR2004 - text and two signs before it
+                yield from _plain_text(word, words[place - 3])
+        if words[place + 1 : place + 3] == ["in", "["]:
+            for each in takewhile(lambda each: each != "]", words[place + 3 :]):
+                yield from _plain_text(word, each)
+
+
+def _plain_text(name: str, literal: str) -> Iterator[tuple[str, str]]:
+    if len(literal) > 1 and literal[0] in "\"'" and literal[-1] == literal[0] and "\\" not in literal:
+        yield name, literal.strip(literal[0])
 
 
 def _explained(error: Exception) -> str:

@@ -152,7 +152,10 @@ class IssuerBlock(StrictModel):
     def _has_one_source(self) -> IssuerBlock:
         given = [name for name in _KEY_SOURCES if getattr(self, name)]
         if len(given) != 1:
-            raise ValueError(f"exactly one of {', '.join(_KEY_SOURCES)} is expected, {len(given)} are given")
+            unset = "" if given else "; a reference to an environment variable that is not set gives none"
+            raise ValueError(
+                f"exactly one of {', '.join(_KEY_SOURCES)} is expected, {len(given)} are given{unset}"
+            )
         scheme = urlsplit(self.jwks_url).scheme if self.jwks_url else "https"
         if scheme not in {"https", "http"}:
             raise ValueError(f"jwks_url is expected to be an http or https URL, not one of {scheme[:80]!r}")

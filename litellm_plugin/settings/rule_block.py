@@ -86,6 +86,12 @@ class StrategyBlock(StrictModel):
     options: dict[str, JsonValue] = {}
     """With `custom`: the keyword arguments of the class."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        """`cost` means `{strategy: cost}`."""
+        return {"strategy": value} if isinstance(value, str) else value
+
     @field_validator("strategy", mode="before")
     @classmethod
     def _is_known(cls, value: object) -> object:

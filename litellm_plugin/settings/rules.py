@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing import Rule, RuleSet, compile_condition, row_condition
-from litellm_plugin.settings.explanation import BLOCK
+from litellm_plugin.routing import Rule, RuleSet, compared_texts, compile_condition, row_condition
+from litellm_plugin.settings.explanation import BLOCK, unknown
 from litellm_plugin.settings.strategies import build_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from litellm_plugin.settings.policy_block import PolicyBlock
     from litellm_plugin.settings.rule_block import RowBlock, RuleBlock, StrategyBlock
@@ -27,8 +27,13 @@ def rule_set(block: PolicyBlock) -> RuleSet:
         default = build_strategy(block.default, salt="default", tiers=tiers)
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.default: {error}") from error
+    declared = {
+        "permit.data_classification": list(block.classifications),
+        "permit.tenant_tier": block.tenant_tiers,
+        "permit.latency_class": list(block.latency_classes),
+    }
     return RuleSet(
-        rules=tuple(rule for each in block.rules for rule in _rules(each, tiers)),
+        rules=tuple(_with_declared(rule, declared) for each in block.rules for rule in _rules(each, tiers)),
         default=Rule(name="default", condition=None, strategy=default),
     )
 
@@ -48,6 +53,18 @@ def _rule(name: str, when: str, use: StrategyBlock, tiers: Sequence[str]) -> Rul
         return Rule(name=name, condition=compile_condition(when), strategy=strategy)
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.rules: rule {name!r}: {error}") from error
+
+
+def _with_declared(rule: Rule, declared: Mapping[str, Sequence[str]]) -> Rule:
+    """The rule; no permit carries a value that is not declared, so a rule that asks for one would never match."""
+    source = rule.condition.source if rule.condition is not None else ""
+    for name, text in compared_texts(source):
+        if text not in declared.get(name, [text]):
+            kind = name.removeprefix("permit.")
+            raise ConfigurationError(
+                f"{BLOCK}.rules: rule {rule.name!r}: {unknown(kind, text, declared[name])}"
+            )
+    return rule
 
 
 def _row_condition(name: str, row: RowBlock) -> str:
