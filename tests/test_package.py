@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
 
 from packaging.version import Version
 
@@ -48,3 +49,9 @@ def test_the_version_is_one():
 
 def test_the_types_ship():
     assert resources.files("litellm_plugin").joinpath("py.typed").is_file()
+
+
+def test_each_test_module_has_a_name_of_its_own():
+    """They are no packages, so two of one name cannot be collected together."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
