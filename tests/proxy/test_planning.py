@@ -129,7 +129,7 @@ class TestWindows:
                 model_list=[
                     {
                         "model_name": "gpt",
-                        "litellm_params": {"model": "openai/nobody-knows", "api_key": "k"},
+                        "litellm_params": {"model": "openai/planned-again", "api_key": "k"},
                         "model_info": {"id": f"{name}-1", "endpoint": name, "max_input_tokens": tokens},
                     }
                     for name, tokens in windows.items()
@@ -179,7 +179,7 @@ class TestWindows:
         router.add_deployment(
             litellm.types.router.Deployment(
                 model_name="gpt",
-                litellm_params={"model": "openai/nobody-knows", "api_key": "k"},
+                litellm_params={"model": "openai/planned-again", "api_key": "k"},
                 model_info={"id": "us-2", "endpoint": "us", "max_input_tokens": 99_000},
             )
         )
