@@ -288,7 +288,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     Scene(
         "own `api_base` in the body",
         Attacker(("azure-eu",)),
-        Expected(500, "litellm_refused", refused_by_litellm=True),
+        _served("azure-eu", dropped=("api_base",)),
         extra={"api_base": "{evil}/v1"},
     ),
 )
