@@ -76,6 +76,7 @@ class Answer:
                 self._refused(message["status"])
             message = {**message, "headers": self.begin(message)}
             if not self.is_use:
+                self._state.closed = True
                 await self._runtime.give_back(self._state)
         elif message["type"] == "http.response.body":
             self.go_on(message)

@@ -58,6 +58,18 @@ def endpoint_name(entry: Mapping[str, Any]) -> str:
     return str(info.get("endpoint") or info.get("id") or "")
 
 
+def identity(entry: Mapping[str, Any]) -> Candidate:
+    """A deployment as far as it decides who may reach it: neither what it costs nor what it can."""
+    info: Mapping[str, Any] = entry.get("model_info") or {}
+    return Candidate(
+        deployment_id=deployment_id(entry),
+        endpoint=endpoint_name(entry),
+        clearances=_names(info.get("clearances")),
+        attributes=_names(info.get("attributes")) or frozenset(),
+        region=_text(info.get("region")),
+    )
+
+
 def candidate(entry: Mapping[str, Any]) -> Candidate:
     """Reads one deployment: declared facts first, then LiteLLM's cost map."""
     return candidate_facts(entry).candidate

@@ -14,7 +14,7 @@ from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
 from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body
-from litellm_plugin.proxy.candidate_facts import candidate
+from litellm_plugin.proxy.candidate_facts import identity
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
@@ -371,7 +371,7 @@ def _holds_endpoint(state: Permitted, entry: Mapping[str, Any]) -> None:
         RequestDenied: Its endpoint is not in the set, or may not receive this request.
     """
     facts = facts_of(state)
-    excluded = identity_exclusion(candidate(entry), facts, state.scope)
+    excluded = identity_exclusion(identity(entry), facts, state.scope)
     if excluded is not None:
         reason = Reason.NOT_AUTHORIZED if excluded is Exclusion.NOT_AUTHORIZED else Reason.NOT_ELIGIBLE
         raise RequestDenied(

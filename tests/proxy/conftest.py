@@ -20,6 +20,7 @@ from proxy_cases import Worker
 from route_inventory import complete_app
 
 from litellm_plugin.proxy.context import _state
+from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.runtime import Runtime
 from litellm_plugin.testing import FakeClock, PermitIssuer
 
@@ -45,6 +46,20 @@ def request_state():
     """Enters a request's state for one test."""
     yield _state.set
     _state.set(None)
+
+
+@pytest.fixture
+def outcomes(worker):
+    return Outcomes(worker.runtime)
+
+
+@pytest.fixture
+def state(worker, request_state):
+    """A request that is planned over both endpoints and runs here."""
+    state = worker.state("eu", "us")
+    worker.plan(state, "eu", "us")
+    request_state(state)
+    return state
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from litellm_plugin.proxy.candidate_facts import candidate_facts
+from litellm_plugin.proxy.candidate_facts import candidate, candidate_facts, identity
 from litellm_plugin.routing import Capability
 
 KNOWN = "gpt-4o-mini"  # a model that LiteLLM's cost map has
@@ -92,3 +92,18 @@ class TestSources:
             "prices.output_usd": "litellm_params",
             "prices.cached_input_usd": f"cost map {KNOWN}",
         }
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"endpoint": "eu", "clearances": ["phi"], "attributes": ["baa"], "region": "eu-west"},
+        {"clearances": "phi", "attributes": None},
+        {},
+    ],
+)
+def test_an_identity_says_what_the_whole_candidate_says_of_who_may_reach_it(info):
+    entry = {"litellm_params": {"model": "openai/nobody-knows"}, "model_info": {"id": "a", **info}}
+    whole, part = candidate(entry), identity(entry)
+    for name in ("deployment_id", "endpoint", "clearances", "attributes", "region"):
+        assert getattr(part, name) == getattr(whole, name)

@@ -42,14 +42,6 @@ class Stream:
 
 
 @pytest.fixture
-def state(worker, request_state):
-    state = worker.state("eu", "us")
-    worker.plan(state, "eu", "us")
-    request_state(state)
-    return state
-
-
-@pytest.fixture
 def make(worker, state):
     Outcomes(worker.runtime)
     own = Openings(worker.runtime, Planner(worker.runtime))

@@ -10,7 +10,7 @@ import pytest
 from litellm_plugin.errors import Reason
 from litellm_plugin.proxy.context import RoutedGroup
 from litellm_plugin.proxy.enforcement import Enforcement
-from litellm_plugin.proxy.outcomes import Outcomes, classify
+from litellm_plugin.proxy.outcomes import classify
 from litellm_plugin.routing import CallType, Candidate, Prices, RequestFacts, decide
 from litellm_plugin.routing.attempts import AttemptStatus
 
@@ -24,19 +24,6 @@ class ProviderError(Exception):
         super().__init__("x")
         self.status_code = status_code
         self.litellm_response_headers = httpx.Headers({"retry-after": retry_after} if retry_after else {})
-
-
-@pytest.fixture
-def outcomes(worker):
-    return Outcomes(worker.runtime)
-
-
-@pytest.fixture
-def state(worker, request_state):
-    state = worker.state("eu", "us")
-    worker.plan(state, "eu", "us")
-    request_state(state)
-    return state
 
 
 def attempts(worker):

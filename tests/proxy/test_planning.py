@@ -13,7 +13,6 @@ from litellm.proxy import proxy_server
 
 from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.enforcement import Enforcement
-from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.planning import Planner, unserved
 from litellm_plugin.routing import Candidate, Prices, RequestFacts
 from litellm_plugin.routing.attempts import AttemptStatus
@@ -23,21 +22,8 @@ TIMEOUT = litellm.Timeout("x", "m", "openai")
 
 
 @pytest.fixture
-def outcomes(worker):
-    return Outcomes(worker.runtime)
-
-
-@pytest.fixture
 def enforcement(worker):
     return Enforcement(worker.runtime)
-
-
-@pytest.fixture
-def state(worker, request_state):
-    state = worker.state("eu", "us")
-    worker.plan(state, "eu", "us")
-    request_state(state)
-    return state
 
 
 def refused(enforcement):

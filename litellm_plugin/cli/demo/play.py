@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from litellm_plugin.cli.demo.stage import Stage
 
 _BROKEN: Final = Fault.status(500)
-_FIRST_ERROR_STATUS: Final = 400
 _SHOWN_CHARACTERS: Final = 160
 
 
@@ -116,10 +115,8 @@ def _forget(stage: Stage) -> None:
 def differences(played: Played, decisions: Decisions) -> Iterator[str]:
     """Says, a sentence each, what came otherwise than expected."""
     expected, answer = played.scene.expected, played.answer
-    is_refused = expected.refused_by_litellm and answer.status >= _FIRST_ERROR_STATUS
     pairs: list[tuple[str, object, object]] = [
-        # The status of LiteLLM's own refusal depends on its release and on what is installed beside it.
-        ("status", expected.status, expected.status if is_refused else answer.status),
+        ("status", expected.status, answer.status),
         ("reason", expected.reason, answer.reason),
         ("endpoint", expected.endpoint, answer.endpoint),
         ("arrivals", expected.arrivals, played.arrivals),

@@ -102,7 +102,6 @@ class Expected:
         rule: The rule that picked the strategy; None when no decision was made.
         error: The class that the official client raises.
         dropped: Body fields that must not get through.
-        refused_by_litellm: Whether LiteLLM refuses the request itself, with an error status of its choice.
         cached: Whether the answer comes out of the cache.
     """
 
@@ -114,7 +113,6 @@ class Expected:
     error: str | None = None
     dropped: tuple[str, ...] = ()
     cached: bool = False
-    refused_by_litellm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from litellm_plugin.routing.strategies.ranking import Ranked, Ranking, bands_by_endpoint, listed
+from litellm_plugin.routing.strategies.ranking import Ranked, Ranking, absent, bands_by_endpoint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,6 @@ class Fallback:
         others = tuple(Ranked(each) for each in inputs if each.candidate.endpoint not in places)
         if self.others_last and others:
             bands = (*bands, others)
-        present = {each.candidate.endpoint for each in inputs}
-        skipped = [endpoint for endpoint in places if endpoint not in present]
+        skipped = absent(places, inputs)
         notes = (f"fallback: not among the candidates, so skipped: {listed(skipped)}",) if skipped else ()
         return Ranking(bands, notes)

@@ -156,6 +156,12 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(distinct[:_SHOWN_NAMES]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
+def absent(endpoints: Iterable[str], inputs: Iterable[Assessment]) -> list[str]:
+    """Those of the endpoints that no candidate stands for, in their order."""
+    present = {each.candidate.endpoint for each in inputs}
+    return [endpoint for endpoint in endpoints if endpoint not in present]
+
+
 def listed_candidates(assessments: Iterable[Assessment]) -> str:
     """The deployment ids of candidates in one line for a note, in an order that is always the same."""
     return listed(sorted(each.candidate.deployment_id for each in assessments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from litellm_plugin.routing.strategies.ranking import Ranking, bands_by_endpoint, listed
+from litellm_plugin.routing.strategies.ranking import Ranking, absent, bands_by_endpoint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,6 @@ class Static:
         bands = bands_by_endpoint(inputs, places)
         if self.are_equal and bands:
             bands = (tuple(ranked for band in bands for ranked in band),)
-        present = {each.candidate.endpoint for each in inputs}
-        missing = [endpoint for endpoint in places if endpoint not in present]
+        missing = absent(places, inputs)
         notes = (f"static: not among the candidates, so not used: {listed(missing)}",) if missing else ()
         return Ranking(bands, notes)
