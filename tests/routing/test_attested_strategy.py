@@ -31,9 +31,9 @@ def decided(*candidates, **arguments):
     )
 
 
-def test_one_deployment_with_the_model_is_taken_whatever_else_there_is():
+def test_the_deployments_with_the_model_are_taken_by_their_ids_whatever_else_there_is():
     ranking = ranked(A2, OLD, B, A1)
-    assert bands(ranking) == [["a-1"]]
+    assert bands(ranking) == [["a-1"], ["a-2"]]
     assert ranking.notes == (
         "attested: openai/gpt-4o-2024-11-20 at a alone; no routing, no second attempt, no fallback",
     )

@@ -30,7 +30,7 @@ class Attested:
     model: str
 
     def rank(self, inputs: Sequence[Assessment], context: RankingContext) -> Ranking:  # noqa: ARG002 - the protocol's
-        """Gives the deployment with the first id, so that nothing but the configuration picks it."""
+        """Orders the endpoint's deployments with this model by their ids, so that only the configuration picks one."""
         here = [each for each in inputs if each.candidate.endpoint == self.endpoint]
         same = [each for each in here if each.candidate.model == self.model]
         if not same:
@@ -39,6 +39,6 @@ class Attested:
                 f"serves {', '.join(others)}, not {self.model}" if others else "is not among the candidates"
             )
             return Ranking((), (f"attested: {self.endpoint} {found}",))
-        only = min(same, key=lambda each: each.candidate.deployment_id)
+        by_id = sorted(same, key=lambda each: each.candidate.deployment_id)
         note = f"attested: {self.model} at {self.endpoint} alone; no routing, no second attempt, no fallback"
-        return Ranking(((Ranked(only),),), (note,))
+        return Ranking(tuple((Ranked(each),) for each in by_id), (note,))
