@@ -191,11 +191,15 @@ def aftermath():
 
 
 def latecomers(fleet, first):
-    """Visits that leave while their provider hangs, one by one: in the crowd a busy machine may not have begun yet."""
+    """Visits that leave a slow Responses stream at its first byte, one by one.
+
+    LiteLLM reports any other call that its client left as the provider's success; in the crowd a stream may be sent
+    whole before its client leaves.
+    """
     for provider in fleet.providers.values():
         provider.always(None)  # what is left of the crowd's plan would go first
-        provider.always(Fault.hang(GIVE_UP_S))
-    late = [Visit(first + number, "chat", ["us-b"], is_stream=False, leaves=True) for number in range(3)]
+        provider.always(Fault.drip(2.0))
+    late = [Visit(first + number, "responses", ["us-b"], is_stream=True, leaves=True) for number in range(3)]
     for visit in late:
         asyncio.run(send(fleet, [visit]))
     for provider in fleet.providers.values():
