@@ -188,11 +188,11 @@ class TestBoth:
         assert not any(name in request.body for name in (b"api_base", b"fallbacks", b"foo"))
 
     def test_a_provider_that_refuses_the_handshake_ends_the_socket(self, free, kind):
-        free.providers["eu-a"].always(Fault.status(500))
+        for name in ("eu-a", "eu-b"):
+            free.providers[name].always(Fault.status(500))
         request_id = f"req-{marker()}"
         with opened(free, kind, free.issuer.mint(["eu-a", "eu-b"], request_id=request_id)) as client:
             client.create(allowed(free, "eu-a", "eu-b")) if kind == "responses" else None
-            free.providers["eu-b"].always(Fault.status(500))
             assert client.close_code() == (4503, "unavailable")
         attempt = record(free, lambda r: r["type"] == "attempt" and r["request_id"] == request_id)
         assert attempt["status"] not in {"success", "abandoned"}
