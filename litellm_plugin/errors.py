@@ -131,7 +131,15 @@ class KeysUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistake
 
 
 class StoreUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistake
-    """A store that replicas share does not answer, refuses or has no room."""
+    """A store that replicas share does not answer, refuses or has no room.
+
+    Attributes:
+        was_sent: Whether the store may have done what it was asked for all the same.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 @dataclass(frozen=True, slots=True)

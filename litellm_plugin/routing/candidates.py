@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from litellm_plugin.routing.facts import Capability
+    from litellm_plugin.routing.health import EndpointHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +197,14 @@ class StatisticsSnapshot:
         in_flight: How many attempts of this worker are under way, by deployment id; no entry for none.
         output_tokens: The expected length of an answer in tokens, by route (`route_of`); it may be made when it
             is looked up.
+        health: Whether deployments may be asked now, by deployment id; no entry for a healthy one without limits.
     """
 
     by_deployment: Mapping[str, EndpointStatistics]
     taken_at_s: float
     in_flight: Mapping[str, int] = field(default_factory=dict, hash=False)
     output_tokens: Mapping[str, float] = field(default_factory=dict, hash=False)
+    health: Mapping[str, EndpointHealth] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

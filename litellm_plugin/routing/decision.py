@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from litellm_plugin.routing.candidates import NO_AFFINITY, Affinity
+from litellm_plugin.routing.health import HEALTHY, EndpointHealth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,12 +30,26 @@ class Exclusion(enum.StrEnum):
     LATENCY_CLASS = "latency_class"
     MAX_COST = "max_cost"
     UNAVAILABLE = "unavailable"
+    BREAKER_OPEN = "breaker_open"
+    RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"
     ALREADY_TRIED = "already_tried"
 
     @property
     def is_health(self) -> bool:
         """Whether it may pass by itself: the endpoint is right, only not now."""
-        return self in {Exclusion.UNAVAILABLE, Exclusion.ALREADY_TRIED}
+        return self in _HEALTH
+
+
+_HEALTH = frozenset(
+    {
+        Exclusion.UNAVAILABLE,
+        Exclusion.BREAKER_OPEN,
+        Exclusion.RATE_LIMITED,
+        Exclusion.QUOTA,
+        Exclusion.ALREADY_TRIED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,7 @@ class Assessment:
         rank: Its place in the plan, from 0; None when it is not in the plan.
         statistics: What was measured of it, if anything.
         in_flight: How many attempts of this worker were under way there.
+        health: What was known of its health and limits.
         terms: What the strategy weighed, by name; empty for what it did not rank.
     """
 
@@ -64,6 +80,7 @@ class Assessment:
     rank: int | None = None
     statistics: EndpointStatistics | None = None
     in_flight: int = 0
+    health: EndpointHealth = HEALTHY
     terms: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_cost, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
+from litellm_plugin.routing.health import HEALTHY, EndpointHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ class Demand:
         costs: What the request is expected to cost, by the deployment id of each authorized candidate; None
             where a price is unknown.
         full_costs: The same as if nothing of the prompt were cached anywhere.
+        health: Whether deployments may be asked now, by deployment id.
     """
 
     facts: RequestFacts
@@ -40,6 +42,7 @@ class Demand:
     costs: Mapping[str, ExpectedCost | None]
     full_costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
+    health: Mapping[str, EndpointHealth] = field(default_factory=dict)
 
 
 Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
@@ -72,7 +75,8 @@ def assess(
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
     full = _costs(authorized, facts, scope, statistics, NO_AFFINITY) if is_guessed else costs
-    demand = Demand(facts, scope, tried, group.shared_ids, costs, full, context_margin)
+    health = statistics.health if statistics else {}
+    demand = Demand(facts, scope, tried, group.shared_ids, costs, full, context_margin, health)
     return tuple(_assessment(each, demand, statistics) for each in seen)
 
 
@@ -124,6 +128,7 @@ def _assessment(candidate: Candidate, demand: Demand, statistics: StatisticsSnap
         expected_output_tokens=cost.output_tokens if cost else None,
         statistics=statistics.by_deployment.get(candidate.deployment_id) if statistics else None,
         in_flight=statistics.in_flight.get(candidate.deployment_id, 0) if statistics else 0,
+        health=demand.health.get(candidate.deployment_id, HEALTHY),
     )
 
 
@@ -210,6 +215,27 @@ def _availability(candidate: Candidate, _demand: Demand) -> str | None:
     return None if candidate.is_available else ""
 
 
+def _breaker(candidate: Candidate, demand: Demand) -> str | None:
+    health = demand.health.get(candidate.deployment_id, HEALTHY)
+    return health.cause if health.is_open else None
+
+
+def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
+    return demand.health.get(candidate.deployment_id, HEALTHY).waits or None
+
+
+def _quota(candidate: Candidate, demand: Demand) -> str | None:
+    health = demand.health.get(candidate.deployment_id, HEALTHY)
+    if health.requests_left is not None and health.requests_left < 1:
+        return "requests"
+    if health.tokens_left is None:
+        return None
+    cost = demand.costs[candidate.deployment_id]
+    answer_tokens = cost.output_tokens if cost else None
+    needed = demand.facts.input_tokens + round(answer_tokens or 0)
+    return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
+
+
 def _untried(candidate: Candidate, demand: Demand) -> str | None:
     return "" if candidate.deployment_id in demand.tried else None
 
@@ -225,6 +251,9 @@ FILTERS: tuple[tuple[Exclusion, Filter], ...] = (
     (Exclusion.LATENCY_CLASS, _latency_class),
     (Exclusion.MAX_COST, _max_cost),
     (Exclusion.UNAVAILABLE, _availability),
+    (Exclusion.BREAKER_OPEN, _breaker),
+    (Exclusion.RATE_LIMITED, _provider_limit),
+    (Exclusion.QUOTA, _quota),
     (Exclusion.ALREADY_TRIED, _untried),
 )
 
