@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
-from litellm_plugin.routing.cost import expected_cost, route_of
+from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
 from litellm_plugin.routing.health import HEALTHY, EndpointHealth
 
@@ -33,6 +33,7 @@ class Demand:
             where a price is unknown.
         full_costs: The same as if nothing of the prompt were cached anywhere.
         health: Whether deployments may be asked now, by deployment id.
+        answer_tokens: The mean length of earlier answers like this request's; None when there were none.
     """
 
     facts: RequestFacts
@@ -43,6 +44,7 @@ class Demand:
     full_costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    answer_tokens: float | None = None
 
 
 Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
@@ -71,12 +73,13 @@ def assess(
     group = candidates if isinstance(candidates, CandidateGroup) else CandidateGroup.of(candidates)
     seen = [group.candidates[place] for place in group.places(scope.endpoints, OUTSIDE_CANDIDATES)]
     authorized = [each for each in seen if each.endpoint in scope.endpoints]
-    costs = _costs(authorized, facts, scope, statistics, affinity)
+    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
+    costs = _costs(authorized, facts, scope, answer_tokens, affinity)
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
-    full = _costs(authorized, facts, scope, statistics, NO_AFFINITY) if is_guessed else costs
+    full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
     health = statistics.health if statistics else {}
-    demand = Demand(facts, scope, tried, group.shared_ids, costs, full, context_margin, health)
+    demand = Demand(facts, scope, tried, group.shared_ids, costs, full, context_margin, health, answer_tokens)
     return tuple(_assessment(each, demand, statistics) for each in seen)
 
 
@@ -95,10 +98,9 @@ def _costs(
     authorized: Iterable[Candidate],
     facts: RequestFacts,
     scope: RoutingScope,
-    statistics: StatisticsSnapshot | None,
+    answer_tokens: float | None,
     affinity: Affinity,
 ) -> dict[str, ExpectedCost | None]:
-    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
     return {
         each.deployment_id: expected_cost(
             each,
@@ -227,12 +229,12 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
     health = demand.health.get(candidate.deployment_id, HEALTHY)
     if health.requests_left is not None and health.requests_left < 1:
-        return "requests"
+        return "no requests left"
     if health.tokens_left is None:
         return None
-    cost = demand.costs[candidate.deployment_id]
-    answer_tokens = cost.output_tokens if cost else None
-    needed = demand.facts.input_tokens + round(answer_tokens or 0)
+    # Not the expected cost's: a length is expected where a price is unknown, too.
+    answer = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
+    needed = demand.facts.input_tokens + round(answer or 0)
     return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
 
 
