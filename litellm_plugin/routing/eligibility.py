@@ -225,14 +225,18 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 
 
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
+    cost = demand.costs[candidate.deployment_id]
     health = demand.health.get(candidate.deployment_id, HEALTHY)
+    return quota_missing(health, demand.facts, cost.output_tokens if cost else None)
+
+
+def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: float | None) -> str | None:
+    """What of a worker's share of a limit is used up for this request; None where there is enough."""
     if health.requests_left is not None and health.requests_left < 1:
         return "requests"
     if health.tokens_left is None:
         return None
-    cost = demand.costs[candidate.deployment_id]
-    answer_tokens = cost.output_tokens if cost else None
-    needed = demand.facts.input_tokens + round(answer_tokens or 0)
+    needed = facts.input_tokens + round(answer_tokens or 0)
     return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
 
 
