@@ -228,13 +228,18 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
     health = demand.health.get(candidate.deployment_id, HEALTHY)
+    # Not the expected cost's: a length is expected where a price is unknown, too.
+    answer_tokens = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
+    return quota_missing(health, demand.facts, answer_tokens)
+
+
+def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: float | None) -> str | None:
+    """What of a worker's share of a limit is used up for this request; None where there is enough."""
     if health.requests_left is not None and health.requests_left < 1:
         return "no requests left"
     if health.tokens_left is None:
         return None
-    # Not the expected cost's: a length is expected where a price is unknown, too.
-    answer = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
-    needed = demand.facts.input_tokens + round(answer or 0)
+    needed = facts.input_tokens + round(answer_tokens or 0)
     return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
 
 
