@@ -10,6 +10,15 @@ from litellm_plugin.routing.body import (
     request_facts,
     responses_facts,
 )
+from litellm_plugin.routing.budgets import (
+    Budget,
+    BudgetAccount,
+    BudgetAction,
+    BudgetPer,
+    BudgetPeriod,
+    BudgetReading,
+    WhenExceeded,
+)
 from litellm_plugin.routing.candidates import (
     Affinity,
     Candidate,
@@ -72,6 +81,12 @@ __all__ = [
     "Attested",
     "Balanced",
     "BodyFacts",
+    "Budget",
+    "BudgetAccount",
+    "BudgetAction",
+    "BudgetPer",
+    "BudgetPeriod",
+    "BudgetReading",
     "CallType",
     "Candidate",
     "CandidateGroup",
@@ -113,6 +128,7 @@ __all__ = [
     "Strategy",
     "Table",
     "Weighted",
+    "WhenExceeded",
     "assess",
     "bands_by_score",
     "chat_facts",

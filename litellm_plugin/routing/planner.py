@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.routing.budgets import read_budgets
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.latency_classes import LatencyClass
+from litellm_plugin.routing.overspending import affordable
 from litellm_plugin.routing.retries import RetryPolicy
 from litellm_plugin.routing.stickiness import Stickiness, stick
 from litellm_plugin.routing.strategies import RankingContext, most_attempts, spread
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from litellm_plugin.errors import Verdict
+    from litellm_plugin.routing.budgets import Budget, BudgetReading
     from litellm_plugin.routing.candidates import Affinity, Candidate, StatisticsSnapshot
     from litellm_plugin.routing.decision import Assessment
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
@@ -41,6 +44,7 @@ class RoutingPolicy:
         follows_preferences: Whether a permit's `preferences` reorder what the strategy ranked.
         retries: When a failed attempt is followed by another one.
         stickiness: When a conversation stays where it was answered.
+        budgets: How much may be spent, by whom or where.
 
     Raises:
         ConfigurationError: `attempts` is below 1, or the margin is negative or no number.
@@ -53,6 +57,11 @@ class RoutingPolicy:
     follows_preferences: bool = True
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     stickiness: Stickiness = field(default_factory=Stickiness)
+    budgets: tuple[Budget, ...] = ()
+
+    def reads(self, name: str) -> bool:
+        """Whether a rule or a budget reads this fact."""
+        return self.rules.reads(name) or any(each.where and name in each.where.names for each in self.budgets)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -93,6 +102,7 @@ def decide(
         affinity or NO_AFFINITY,
         output_tokens=expected_output_tokens(facts, _answer_tokens(facts, scope, statistics)),
     )
+    budgets = _budgets(policy, facts, scope, group, statistics)
     assessments = assess(
         group,
         facts,
@@ -101,8 +111,9 @@ def decide(
         tried=tried,
         affinity=context.affinity,
         context_margin=policy.context_margin,
+        budgets=budgets,
     )
-    return replace(choose(policy, context, assessments, tried), deployment_ids=group.deployment_ids)
+    return replace(choose(policy, context, assessments, tried, budgets), deployment_ids=group.deployment_ids)
 
 
 def choose(
@@ -110,6 +121,7 @@ def choose(
     context: RankingContext,
     assessments: tuple[Assessment, ...],
     tried: frozenset[str] = frozenset(),
+    budgets: tuple[BudgetReading, ...] = (),
 ) -> Decision:
     """Makes the plan out of candidates that were held against the request already.
 
@@ -118,6 +130,7 @@ def choose(
         context: The request and what ties are broken with.
         assessments: The candidates with what keeps them out.
         tried: The deployment ids that earlier attempts of this request took.
+        budgets: The budgets that apply, and what is left of them.
     """
     facts, scope = context.facts, context.scope
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
@@ -136,6 +149,7 @@ def choose(
         attempts=attempts,
         tried=tried,
         most_attempts=most,
+        budgets=budgets,
     )
     is_authorized = any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments)
     if decision.verdict is not None and is_authorized:
@@ -144,18 +158,33 @@ def choose(
     preferences = scope.preferences if policy.follows_preferences else ()
     order, kept = stick(policy.stickiness, _order(ranking, assessments, context), ranking, context)
     order, preferred = _preferred(order, preferences)
-    order = order[:attempts]
+    paid = affordable(order, budgets, assessments, rule.strategy, context)
+    order = paid.order[:attempts]
     return replace(
         decision,
         assessments=_with_ranks(assessments, order),
         plan=tuple(ranked.assessment.candidate for ranked in order),
-        verdict=None if order else _verdict(rule, assessments, context, tried),
-        notes=(*ranking.notes, *kept, *preferred),
+        verdict=None if order else paid.verdict or _verdict(rule, assessments, context, tried),
+        notes=(*ranking.notes, *kept, *preferred, *paid.notes),
+        budgets=paid.readings,
     )
 
 
 def _latency_class(policy: RoutingPolicy, scope: RoutingScope) -> LatencyClass:
     return policy.latency_classes.get(scope.latency_class, LatencyClass())
+
+
+def _budgets(
+    policy: RoutingPolicy,
+    facts: RequestFacts,
+    scope: RoutingScope,
+    group: CandidateGroup,
+    statistics: StatisticsSnapshot | None,
+) -> tuple[BudgetReading, ...]:
+    if not policy.budgets:
+        return ()
+    authorized = [group.candidates[place] for place in group.places(scope.endpoints, 0)]
+    return read_budgets(policy.budgets, facts, scope, authorized, statistics.budgets if statistics else {})
 
 
 def _answer_tokens(
