@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
-from litellm_plugin.routing.cost import expected_cost, route_of
+from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
 from litellm_plugin.routing.health import HEALTHY, EndpointHealth
 
@@ -35,6 +35,7 @@ class Demand:
         full_costs: The same as if nothing of the prompt were cached anywhere.
         health: Whether deployments may be asked now, by deployment id.
         budgets: The budgets that candidates spend from, and what is left of them.
+        answer_tokens: The mean length of earlier answers like this request's; None when there were none.
     """
 
     facts: RequestFacts
@@ -45,6 +46,7 @@ class Demand:
     full_costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    answer_tokens: float | None = None
     budgets: Sequence[BudgetReading] = ()
 
 
@@ -75,10 +77,11 @@ def assess(
     group = candidates if isinstance(candidates, CandidateGroup) else CandidateGroup.of(candidates)
     seen = [group.candidates[place] for place in group.places(scope.endpoints, OUTSIDE_CANDIDATES)]
     authorized = [each for each in seen if each.endpoint in scope.endpoints]
-    costs = _costs(authorized, facts, scope, statistics, affinity)
+    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
+    costs = _costs(authorized, facts, scope, answer_tokens, affinity)
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
-    full = _costs(authorized, facts, scope, statistics, NO_AFFINITY) if is_guessed else costs
+    full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
     demand = Demand(
         facts,
         scope,
@@ -88,6 +91,7 @@ def assess(
         full,
         context_margin,
         health=statistics.health if statistics else {},
+        answer_tokens=answer_tokens,
         budgets=[each for each in budgets if each.deployment_ids is not None],
     )
     return tuple(_assessment(each, demand, statistics) for each in seen)
@@ -108,10 +112,9 @@ def _costs(
     authorized: Iterable[Candidate],
     facts: RequestFacts,
     scope: RoutingScope,
-    statistics: StatisticsSnapshot | None,
+    answer_tokens: float | None,
     affinity: Affinity,
 ) -> dict[str, ExpectedCost | None]:
-    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
     return {
         each.deployment_id: expected_cost(
             each,
@@ -240,12 +243,12 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
     health = demand.health.get(candidate.deployment_id, HEALTHY)
     if health.requests_left is not None and health.requests_left < 1:
-        return "requests"
+        return "no requests left"
     if health.tokens_left is None:
         return None
-    cost = demand.costs[candidate.deployment_id]
-    answer_tokens = cost.output_tokens if cost else None
-    needed = demand.facts.input_tokens + round(answer_tokens or 0)
+    # Not the expected cost's: a length is expected where a price is unknown, too.
+    answer = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
+    needed = demand.facts.input_tokens + round(answer or 0)
     return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
 
 
