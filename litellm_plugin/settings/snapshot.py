@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.permit import ClaimConstant, ClaimPolicy, Revocations
 from litellm_plugin.routing import LatencyClass, RoutingPolicy, named_endpoints
+from litellm_plugin.settings.budget_block import build_budgets
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
 from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
-from litellm_plugin.settings.rules import rule_set
+from litellm_plugin.settings.rules import declared_values, rule_set
 from litellm_plugin.settings.table_file import table_files, with_tables
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def _claims(block: PolicyBlock) -> ClaimPolicy:
 def _routing(block: PolicyBlock) -> RoutingPolicy:
     return RoutingPolicy(
         rules=rule_set(block),
+        budgets=build_budgets(block.budgets, declared_values(block), block.quality_tiers),
         attempts=block.resilience.attempts,
         retries=block.resilience.policy(),
         stickiness=block.stickiness.policy(),
