@@ -3,6 +3,7 @@
 from litellm_plugin.state.affinity import AffinityMemory, AffinityScope
 from litellm_plugin.state.connection import connect
 from litellm_plugin.state.histogram import LatencyHistogram
+from litellm_plugin.state.latency import SharedLatency
 from litellm_plugin.state.memory import MemoryStore
 from litellm_plugin.state.replay import MemoryReplayStore, RedisReplayStore
 from litellm_plugin.state.revocations import RevokedKind, StoredRevocations
@@ -16,6 +17,7 @@ __all__ = [
     "MemoryStore",
     "RedisReplayStore",
     "RevokedKind",
+    "SharedLatency",
     "Store",
     "StoredRevocations",
     "connect",
