@@ -5,6 +5,7 @@ from litellm_plugin.state.breaker_rules import BreakerPolicy
 from litellm_plugin.state.breakers import Breakers, Outcome
 from litellm_plugin.state.connection import connect
 from litellm_plugin.state.histogram import LatencyHistogram
+from litellm_plugin.state.latency import SharedLatency
 from litellm_plugin.state.memory import MemoryStore
 from litellm_plugin.state.replay import MemoryReplayStore, RedisReplayStore
 from litellm_plugin.state.retry_budget import RetryBudget
@@ -25,6 +26,7 @@ __all__ = [
     "RedisReplayStore",
     "RetryBudget",
     "RevokedKind",
+    "SharedLatency",
     "Store",
     "StoredRevocations",
     "connect",
