@@ -82,6 +82,7 @@ def assess(
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
     full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
+    known = statistics.health if statistics else {}
     demand = Demand(
         facts,
         scope,
@@ -90,7 +91,7 @@ def assess(
         costs,
         full,
         context_margin,
-        health=statistics.health if statistics else {},
+        health={each.deployment_id: known.get(each.deployment_id, HEALTHY) for each in authorized},
         answer_tokens=answer_tokens,
         budgets=[each for each in budgets if each.deployment_ids is not None],
     )
