@@ -39,7 +39,8 @@ class SharedLatency:
     more than 16 deployments that others use, in proportion later.
 
     Slices are numbered on the shared clock, ages are counted on the statistics' own: when the shared clock jumps,
-    what is known stays and other hashes are used from then on. When the store was emptied, what is known stays too.
+    what is known stays, and other hashes are used from then on; what was told in the last periods before may not
+    reach the others. When the store was emptied, what is known stays too.
 
     Args:
         store: The statistics of this worker.
@@ -182,7 +183,9 @@ class SharedLatency:
     def _take_hash(self, key: _Key, fields: Mapping[str, str], batch: _Batch) -> None:
         tally, skipped = Tally.read(fields)
         self.skipped += skipped
-        others = self._known(key).read(tally, self._periods, is_whole=not skipped)
+        known = self._known(key)
+        known.read_at = self._periods
+        others = known.read(tally, batch.sent.get(key), is_whole=not skipped)
         if not self._store.learn(key[0], others, age=max(0, batch.number - key[1])):
             self.skipped += 1
 
@@ -230,14 +233,24 @@ class _Known:
         elif attempts == self._listed and self._since is None:
             self.uncertain = Tally()  # it did not arrive
 
-    def read(self, tally: Tally, period: int, *, is_whole: bool) -> Tally:
-        """Takes note of what the hash holds, and gives what others added to it."""
+    def read(self, tally: Tally, sent: Tally | None, *, is_whole: bool) -> Tally:
+        """Takes note of what the hash holds, and gives what others added to it.
+
+        Args:
+            tally: What it holds now.
+            sent: What was told with the batch that read it.
+            is_whole: Whether nothing was left out of it.
+        """
+        missing = _copied(self._held)
+        missing.subtract(tally)
+        ours = self._held
+        if is_whole and not missing.is_empty:
+            ours = _copied(sent) if self._since is None else self._since
         others = _copied(tally)
-        was_emptied = self._since is not None and is_whole and tally.attempts < self._held.attempts
-        others.subtract(self._since if self._since is not None and was_emptied else self._held)
+        others.subtract(ours)
         others.subtract(self.uncertain)
         self._held, self.uncertain, self._since = tally, Tally(), None
-        self._listed, self.read_at = self._indexed, period
+        self._listed = self._indexed
         return others
 
 

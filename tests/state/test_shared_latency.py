@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import random
-from collections import defaultdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litellm_plugin.routing import AttemptStatus, EndpointStatistics, Measurement
-from litellm_plugin.state import MemoryStore, SharedLatency
-from litellm_plugin.state.exchange import Reply
+from litellm_plugin.state import MemoryStore, SharedLatency, connect
+from litellm_plugin.state.exchange import Batch, Contribution, HashChange, Reply
 from litellm_plugin.state.histogram import FIRST_BUCKET, LAST_BUCKET
 from litellm_plugin.state.latency import MOST_ID_CHARS, MOST_READS
 from litellm_plugin.state.memory import MOST_DEPLOYMENTS
+from litellm_plugin.state.memory_exchange import MemoryExchange
+from litellm_plugin.state.redis_exchange import RedisExchange
 
 SLICE_S = 30
 # One period to tell, one to see in the index that there is more, one to read it; workers take turns in each.
@@ -21,47 +23,58 @@ TOLD = 3
 HOUR_S = 3600
 
 
-class Shared:
-    """A store that several workers use in turn, and the clocks of all; a period is a second."""
+def at_once(exchanging):
+    """What an exchange in memory answers: it waits for nothing."""
+    try:
+        exchanging.send(None)
+    except StopIteration as answered:
+        return answered.value
+    raise AssertionError("expected an answer at once")
 
-    def __init__(self, workers=2, *, half_life_s=None):
+
+class Shared:
+    """A store that several workers use in turn, and the clocks of all; a period is a second.
+
+    Args:
+        server: Runs what waits, and the exchange with a server whose clock is its own; None for one in memory.
+    """
+
+    def __init__(self, workers=2, *, half_life_s=None, server=None):
         self.now_s = 1_000_000.0
         self.jump_s = 0.0
-        self.hashes = defaultdict(dict)
         self.is_up = True
         self.operations = 0
         self.half_life_s = half_life_s
+        self._sequence = 0
+        self._run, self._exchange = server or (at_once, MemoryExchange(lambda: self.now_s + self.jump_s))
+        self.shared_now_s = self.ask(Contribution()).now_s
         self.workers = []
         for _ in range(workers):
             self.start()
+
+    @property
+    def slice_number(self):
+        return int(self.shared_now_s // SLICE_S)
 
     def start(self):
         worker = Worker(MemoryStore(300, 10, lambda: self.now_s - 999_000, self.half_life_s))
         self.workers.append(worker)
         return worker
 
-    @property
-    def shared_now_s(self):
-        return self.now_s + self.jump_s
-
-    def take(self, contribution):
-        for change in contribution.changes:
-            for name, count in change.add.items():
-                held = self.hashes[change.key].get(name, "0")
-                number = int(held) if held.lstrip("-").isdigit() else 0
-                self.hashes[change.key][name] = str(number + count)
+    def ask(self, contribution):
+        self._sequence += 1
         self.operations += len(contribution.changes) + len(contribution.reads)
-        return {key: dict(self.hashes.get(key, {})) for key in contribution.reads}
+        return self._run(self._exchange.exchange(Batch("w", self._sequence, contribution)))
 
-    def exchange(self, worker, *, is_lost=None):
-        """One period of one worker; `is_lost` tells whether the store took the batch before its answer was lost."""
+    def exchange(self, worker):
+        """One period of one worker."""
         contribution = worker.part.outgoing(self.shared_now_s)
-        if not self.is_up or is_lost is not None:
-            if is_lost:
-                self.take(contribution)
-            worker.part.lost(was_sent=is_lost is not None)
-            return contribution
-        worker.part.incoming(Reply(self.shared_now_s, self.take(contribution), {}), self.shared_now_s)
+        if self.is_up:
+            reply = self.ask(contribution)
+            self.shared_now_s = reply.now_s
+            worker.part.incoming(reply, reply.now_s)
+        else:
+            worker.part.lost(was_sent=False)
         return contribution
 
     def periods(self, count=1):
@@ -70,8 +83,15 @@ class Shared:
             for worker in self.workers:
                 self.exchange(worker)
 
-    def flush(self):
-        self.hashes.clear()
+    def put(self, key, fields):
+        """What another tenant writes."""
+        self.ask(Contribution((HashChange(key, 600.0, put=fields),)))
+
+    def fields(self, key):
+        return self.ask(Contribution(reads=(key,))).hashes[key]
+
+    def empty(self):
+        self._exchange = MemoryExchange(lambda: self.now_s + self.jump_s)
 
 
 class Worker:
@@ -173,7 +193,7 @@ class TestTelling:
         ours.measure(10, status=AttemptStatus.RATE_LIMITED)
         ours.measure(10, output_tokens=7)
         shared.periods()
-        (fields,) = (each for key, each in shared.hashes.items() if key.startswith("latency:d:"))
+        fields = shared.fields(f"latency:d:{shared.slice_number}")
         assert {"a": "2", "f": "1", "e:rate_limited": "1", "k": "7"}.items() <= fields.items()
 
     def test_ids_are_not_mistaken_for_one_another(self, shared, ours, theirs):
@@ -270,7 +290,7 @@ class TestLosingTheStore:
         ours.measure(100, 100)
         contribution = ours.part.outgoing(shared.shared_now_s)
         if was_taken:
-            shared.take(contribution)
+            shared.ask(contribution)
         ours.part.lost(was_sent=True)
         shared.periods(3)
         theirs.measure(100)
@@ -293,7 +313,7 @@ class TestLosingTheStore:
         ours.measure(100, 100)
         theirs.measure(100)
         shared.periods(TOLD)
-        shared.flush()
+        shared.empty()
         assert attempts_of(shared) == [3, 3]
         shared.periods(TOLD)
         ours.measure(100)
@@ -307,6 +327,52 @@ class TestLosingTheStore:
         assert dict(ours.known) == {}
 
 
+class TestCounting:
+    """Whatever happens in whatever order, nothing counts twice, and nothing of a worker's own is lost."""
+
+    calm = st.sampled_from(("measure", "exchange", "exchange", "never left", "wait"))
+    rough = calm | st.sampled_from(("arrived", "did not arrive", "empty", "ahead", "back"))
+
+    def play(self, events):
+        shared = Shared(workers=3)
+        own = [0, 0, 0]
+        for number, event in events:
+            worker = shared.workers[number]
+            match event:
+                case "measure":
+                    own[number] += 1
+                    # Each in a bucket of its own.
+                    worker.measure(1.03 ** (sum(own) + 1))
+                case "exchange":
+                    shared.exchange(worker)
+                case "wait":
+                    shared.now_s += 0.5
+                case "empty":
+                    shared.empty()
+                case "ahead" | "back":
+                    shared.jump_s += 45 if event == "ahead" else -45
+                case _:
+                    contribution = worker.part.outgoing(shared.shared_now_s)
+                    if event == "arrived":
+                        shared.ask(contribution)
+                    worker.part.lost(was_sent=event != "never left")
+        shared.periods(TOLD)
+        return own, attempts_of(shared)
+
+    @settings(max_examples=200)
+    @given(st.lists(st.tuples(st.integers(0, 2), calm), max_size=40))
+    def test_all_know_all_as_long_as_the_store_keeps_it(self, events):
+        own, known = self.play(events)
+        assert known == [sum(own)] * 3
+
+    @settings(max_examples=200)
+    @given(st.lists(st.tuples(st.integers(0, 2), rough), max_size=40))
+    def test_nobody_knows_more_than_there_was_or_less_than_its_own(self, events):
+        own, known = self.play(events)
+        for mine, found in zip(own, known, strict=True):
+            assert mine <= found <= sum(own)
+
+
 class TestClocks:
     @pytest.mark.parametrize(
         "jump_s",
@@ -316,6 +382,7 @@ class TestClocks:
         ours.measure(100)
         shared.periods(TOLD)
         shared.jump_s = jump_s
+        shared.periods()
         assert attempts_of(shared) == [1, 1]
         theirs.measure(100)
         shared.periods(TOLD)
@@ -330,8 +397,9 @@ class TestClocks:
             shared.jump_s = jumped_s
             ours.measure(100)
             theirs.measure(100, 100)
-            shared.periods(3)
-        assert attempts_of(shared) == [15, 15]
+            shared.periods(TOLD)
+        assert 5 <= ours.attempts() <= 15
+        assert 10 <= theirs.attempts() <= 15
 
     @pytest.mark.parametrize("now_s", [math.nan, math.inf, -math.inf, -5.0, 1e300])
     def test_an_absurd_time_is_no_harm(self, shared, ours, theirs, now_s):
@@ -348,9 +416,8 @@ class TestAbsurdValues:
 
     def spoilt(self, shared, ours, fields):
         """Puts fields into all hashes of a deployment that others use, and lets the worker read them."""
-        number = int(shared.shared_now_s // SLICE_S)
-        shared.hashes[f"latencies:{number}"]["foreign"] = "5"
-        shared.hashes[f"latency:foreign:{number}"] = fields
+        shared.put(f"latencies:{shared.slice_number}", {"foreign": "5"})
+        shared.put(f"latency:foreign:{shared.slice_number}", fields)
         shared.periods(TOLD)
         return ours.known.get("foreign", EndpointStatistics())
 
@@ -397,8 +464,7 @@ class TestAbsurdValues:
     def test_an_index_that_makes_no_sense_counts_nothing_twice(self, shared, ours, theirs, text):
         ours.measure(100, 100)
         shared.periods(TOLD)
-        number = int(shared.shared_now_s // SLICE_S)
-        shared.hashes[f"latencies:{number}"]["d"] = text
+        shared.put(f"latencies:{shared.slice_number}", {"d": text})
         shared.periods(TOLD)
         theirs.measure(100)
         shared.periods(3)
@@ -406,17 +472,17 @@ class TestAbsurdValues:
         assert ours.attempts() >= 2
 
     def test_a_deployment_with_an_endless_name_is_left_out(self, shared, ours):
-        number = int(shared.shared_now_s // SLICE_S)
-        shared.hashes[f"latencies:{number}"]["x" * (MOST_ID_CHARS + 1)] = "5"
+        shared.put(f"latencies:{shared.slice_number}", {"x" * (MOST_ID_CHARS + 1): "5"})
         shared.periods(TOLD)
         assert (dict(ours.known), ours.part.skipped > 0) == ({}, True)
 
     def test_foreign_deployments_drive_out_none_that_is_known(self, shared, ours):
         ours.measure(100)
-        number = int(shared.shared_now_s // SLICE_S)
-        for name in range(MOST_DEPLOYMENTS + 500):
-            shared.hashes[f"latencies:{number}"][str(name)] = "1"
-            shared.hashes[f"latency:{name}:{number}"] = {"a": "1"}
+        number = shared.slice_number
+        names = list(map(str, range(MOST_DEPLOYMENTS + 500)))
+        shared.put(f"latencies:{number}", dict.fromkeys(names, "1"))
+        for name in names:
+            shared.put(f"latency:{name}:{number}", {"a": "1"})
         shared.workers.pop()
         shared.periods(4)
         assert (ours.attempts(), len(ours.known) <= MOST_DEPLOYMENTS) == (1, True)
@@ -432,10 +498,10 @@ class TestAbsurdValues:
     @given(st.lists(st.tuples(st.booleans(), fields, fields), max_size=6))
     def test_nothing_that_stands_in_the_store_raises_or_gives_an_absurd_latency(self, events):
         shared = Shared()
-        number = int(shared.shared_now_s // SLICE_S)
+        number = shared.slice_number
         for is_index, fields, more in events:
             key = f"latencies:{number}" if is_index else f"latency:d:{number}"
-            shared.hashes[key] = {**fields, **more, "d": "7"} if is_index else fields
+            shared.put(key, {**fields, **more, "d": "7"} if is_index else fields)
             shared.workers[0].measure(50)
             shared.periods()
         for worker in shared.workers:
@@ -483,3 +549,73 @@ class TestQuantiles:
             assert (known.total_p50_ms, known.total_p95_ms, known.total_p99_ms) == pytest.approx(
                 expected, rel=0.02
             )
+
+
+class TestOnAServer:
+    """The same over a socket, where the shared clock is the server's."""
+
+    @pytest.fixture
+    def shared(self, own_valkey):
+        with asyncio.Runner() as runner:
+            client = connect(own_valkey.url, 30.0)
+            yield Shared(workers=3, server=(runner.run, RedisExchange(client, deadline_s=30.0)))
+            runner.run(client.aclose())
+
+    @pytest.fixture
+    def commands(self, own_valkey):
+        """Lets another client of the server say one command."""
+
+        async def said(*words):
+            client = connect(own_valkey.url, 30.0)
+            try:
+                return await client.execute_command(*words)
+            finally:
+                await client.aclose()
+
+        return lambda *words: asyncio.run(said(*words))
+
+    def test_all_workers_know_what_one_does(self, shared):
+        values = [float(value) for value in range(1, 1001)]
+        for number, value_ms in enumerate(values):
+            shared.workers[number % 3].measure(value_ms, first_token_ms=value_ms / 2, output_tokens=3)
+            if number % 100 == 0:
+                shared.periods()
+        shared.periods(TOLD)
+        assert [worker.known for worker in shared.workers] == [shared.workers[0].known] * 3
+        known = shared.workers[0].known["d"]
+        assert (known.attempts, known.total_p99_ms) == (1000, pytest.approx(exact(values, 0.99), rel=0.02))
+
+    def test_an_emptied_server_takes_nothing_away(self, shared, commands):
+        """C12."""
+        for worker in shared.workers:
+            worker.measure(100)
+        shared.periods(TOLD)
+        commands("FLUSHALL")
+        shared.periods(TOLD)
+        for worker in shared.workers:
+            worker.measure(100)
+        shared.periods(TOLD)
+        assert attempts_of(shared) == [6, 6, 6]
+
+    def test_keys_of_another_type_and_fields_that_are_no_number_are_survived(self, shared, commands):
+        """C06."""
+        shared.workers[0].measure(100)
+        shared.periods(TOLD)
+        for key in commands("KEYS", "*"):
+            commands("DEL", key)
+            commands("SET", key, "foreign")
+        shared.workers[1].measure(300)
+        shared.periods(TOLD)
+        for key in commands("KEYS", "*latency:*"):
+            commands("HSET", key, "a", "many", "t:7", "-3", b"\xff", "1")
+        shared.workers[2].measure(900)
+        shared.periods(TOLD)
+        assert min(attempts_of(shared)) >= 2
+        assert max(attempts_of(shared)) <= 3
+
+    def test_hashes_end_with_the_window(self, shared, commands):
+        shared.workers[0].measure(100)
+        shared.periods()
+        lifetimes_ms = [commands("PTTL", key) for key in commands("KEYS", "*latenc*")]
+        assert len(lifetimes_ms) == 2
+        assert all(0 < lifetime_ms <= 360_000 for lifetime_ms in lifetimes_ms)
