@@ -1,4 +1,4 @@
-"""Provider limits: which deployments' providers want to be left alone now, and what is left of their own limits."""
+"""Provider limits: what is left of the limits of deployments' providers, as these told one worker or another."""
 
 from __future__ import annotations
 
@@ -20,30 +20,25 @@ KEY: Final = "provider-limits"
 # About 1 KB each.
 MOST_DEPLOYMENTS: Final = 4096
 MOST_PER_EXCHANGE: Final = 512
-# A provider that refuses and says nothing more is left alone for a second, then for twice as long each time.
-FIRST_WAIT_S: Final = 1.0
-LONGEST_UNASKED_WAIT_S: Final = 30.0
 # The last fiftieth of a limit is left to those who do not know yet that it is the last.
 _RESERVED: Final = 50
 # Below a quarter a limit is near enough to tell the others.
 _NEAR: Final = 4
 # A reading without a time of reset holds as long as the usual window.
 _USUAL_RESET_S: Final = 60.0
-_WAIT: Final = "wait:"
-_LEFT: Final = "left:"
-# Three numbers each of requests and tokens.
-_ALLOWANCES: Final = 6
+# When it was said, and three numbers each of requests and tokens.
+_NUMBERS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderStanding:
-    """What a deployment's provider allows now.
+    """What a deployment's provider would take now.
 
     Attributes:
-        waits: Why it wants to be left alone; empty when it does not.
-        retry_after_s: For how much longer, in seconds; None when it does not.
-        requests_left: How many requests it would take now; None where it said nothing.
-        tokens_left: How many tokens it would take now; None where it said nothing.
+        waits: Why nothing may be sent there; empty when something may.
+        retry_after_s: How long until something may, in seconds; None when it may now.
+        requests_left: How many requests it would take; None where it said nothing that still counts.
+        tokens_left: How many tokens it would take; None where it said nothing that still counts.
     """
 
     waits: str = ""
@@ -56,36 +51,33 @@ WELCOME: Final = ProviderStanding()
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What was heard of one deployment's limits; times are this worker's monotonic clock."""
+class _Said:
+    """What a provider said when; the time is this worker's monotonic clock."""
 
-    heard_at_s: float
-    waits_until_s: float = -math.inf
-    requests: Allowance | None = None
-    tokens: Allowance | None = None
+    at_s: float
+    requests: Allowance | None
+    tokens: Allowance | None
 
     def ends_at_s(self) -> float:
-        """When nothing of it counts any more."""
-        resets = [_reset_s(each) for each in (self.requests, self.tokens) if each is not None]
-        return max(self.waits_until_s, self.heard_at_s + max(resets, default=0.0))
+        """When its limits are whole again."""
+        return self.at_s + max(
+            (_reset_s(each) for each in (self.requests, self.tokens) if each is not None), default=0.0
+        )
 
     def is_near(self) -> bool:
         """Whether a limit is used up, or will be soon."""
-        return self.waits_until_s > self.heard_at_s or any(
+        return any(
             each.remaining * _NEAR <= (each.limit or 0) or each.remaining == 0
             for each in (self.requests, self.tokens)
             if each is not None
         )
 
 
-_NOTHING_HEARD: Final = _Known(-math.inf)
-
-
 class ProviderLimits:
-    """What providers say of their limits, to all workers; a part of the state that is exchanged.
+    """What is left of providers' own limits, to all workers; a part of the state that is exchanged.
 
     A limit fills up again at a steady rate between what was left and its reset, where the provider says how large it
-    is, as those of OpenAI and Anthropic do; otherwise it is empty until its reset.
+    is, as those of OpenAI and Anthropic do; otherwise nothing is added before its reset.
 
     Args:
         clock: Monotonic seconds.
@@ -93,74 +85,45 @@ class ProviderLimits:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._refusals: OrderedDict[str, int] = OrderedDict()
+        self._said: OrderedDict[str, _Said] = OrderedDict()
         # What the others do not know yet; and what of it is on its way.
         self._news: dict[str, None] = {}
         self._telling: tuple[str, ...] = ()
 
-    def answered(self, deployment_id: str, headers: Mapping[str, object], wall_s: float) -> None:
-        """Takes the headers of an answer; a wait that was asked for meanwhile stands.
+    def hear(self, deployment_id: str, headers: Mapping[str, object], wall_s: float) -> None:
+        """Takes the headers of an answer or of a refusal; without a readable limit nothing changes.
 
         Args:
             deployment_id: Who answered.
             headers: As the provider sent them or as LiteLLM hands them on, see `read_headers`.
             wall_s: Seconds since the epoch.
         """
-        self._refusals.pop(deployment_id, None)
         reading = read_headers(headers, wall_s)
-        if reading.requests is not None or reading.tokens is not None:
-            known = self._known.get(deployment_id, _NOTHING_HEARD)
-            heard = replace(known, heard_at_s=self._clock(), requests=reading.requests, tokens=reading.tokens)
-            self._hear(deployment_id, heard)
-
-    def refused(self, deployment_id: str, headers: Mapping[str, object], wall_s: float) -> None:
-        """Takes the headers of a refusal for its rate (429); without a readable wish a short wait is assumed.
-
-        Args:
-            deployment_id: Who refused.
-            headers: As the provider sent them or as LiteLLM hands them on; empty where there are none.
-            wall_s: Seconds since the epoch.
-        """
-        reading = read_headers(headers, wall_s)
-        refusals = self._refusals.pop(deployment_id, 0)
-        self._refusals[deployment_id] = refusals + 1
-        if len(self._refusals) > MOST_DEPLOYMENTS:
-            self._refusals.popitem(last=False)
-        wait_s = reading.retry_after_s
-        if wait_s is None:
-            wait_s = min(FIRST_WAIT_S * 2.0 ** min(refusals, 16), LONGEST_UNASKED_WAIT_S)
-        now_s = self._clock()
-        known = self._known.get(deployment_id, _NOTHING_HEARD)
-        heard = replace(known, waits_until_s=max(now_s + wait_s, known.waits_until_s))
-        if reading.requests is not None or reading.tokens is not None:
-            heard = replace(heard, heard_at_s=now_s, requests=reading.requests, tokens=reading.tokens)
-        self._hear(deployment_id, heard)
+        if reading.requests is None and reading.tokens is None:
+            return
+        said = _Said(self._clock(), reading.requests, reading.tokens)
+        self._keep(deployment_id, said)
+        if said.is_near():
+            self._news[deployment_id] = None
 
     def standing(self, deployment_id: str) -> ProviderStanding:
-        """What the deployment's provider allows now."""
-        known = self._known.get(deployment_id)
-        if known is None:
+        """What the deployment's provider would take now."""
+        said = self._said.get(deployment_id)
+        if said is None:
             return WELCOME
         now_s = self._clock()
-        requests = _left(known.requests, known.heard_at_s, now_s)
-        tokens = _left(known.tokens, known.heard_at_s, now_s)
+        requests = _left(said.requests, said.at_s, now_s)
+        tokens = _left(said.tokens, said.at_s, now_s)
         standing = ProviderStanding(requests_left=requests, tokens_left=tokens)
-        if now_s < known.waits_until_s:
-            return replace(
-                standing,
-                waits="the provider asked to wait",
-                retry_after_s=known.waits_until_s - now_s,
-            )
         for left, allowance, what in (
-            (requests, known.requests, "requests"),
-            (tokens, known.tokens, "tokens"),
+            (requests, said.requests, "requests"),
+            (tokens, said.tokens, "tokens"),
         ):
             if left == 0 and allowance is not None:
                 return replace(
                     standing,
                     waits=f"the provider has no {what} left",
-                    retry_after_s=max(0.0, known.heard_at_s + _first_s(allowance) - now_s),
+                    retry_after_s=max(0.0, said.at_s + _first_s(allowance) - now_s),
                 )
         return standing
 
@@ -171,9 +134,7 @@ class ProviderLimits:
         self._telling = tuple(self._news)[:MOST_PER_EXCHANGE]
         for deployment_id in self._telling:
             del self._news[deployment_id]
-        told: dict[str, str] = {}
-        for deployment_id in self._telling:
-            told |= _fields(deployment_id, self._known[deployment_id], now_s - here_s)
+        told = {name: _text(self._said[name], now_s - here_s) for name in self._telling}
         changes = (HashChange(KEY, lifetime_s=2 * MOST_WAIT_S, put=told),) if told else ()
         return Contribution(changes=changes, reads=(KEY,))
 
@@ -181,47 +142,43 @@ class ProviderLimits:
         """Takes what others heard later than this worker; what cannot be read is skipped."""
         self._telling = ()
         here_s = self._clock()
-        fields = reply.hashes.get(KEY, {})
-        for name in tuple(fields)[: 2 * MOST_DEPLOYMENTS]:
-            kind, deployment_id = name[: len(_WAIT)], name[len(_WAIT) :]
-            known = self._known.get(deployment_id, _NOTHING_HEARD)
-            heard = _heard(kind, fields[name], known, here_s - now_s, here_s)
-            if heard != known and heard.ends_at_s() > here_s:
-                self._keep(deployment_id, heard)
+        for deployment_id, text in tuple(reply.hashes.get(KEY, {}).items())[:MOST_DEPLOYMENTS]:
+            said = _read(text, here_s - now_s, here_s)
+            mine = self._said.get(deployment_id)
+            if said is None or said.ends_at_s() <= here_s or (mine is not None and mine.at_s >= said.at_s):
+                continue
+            self._keep(deployment_id, said)
 
     def lost(self, *, was_sent: bool) -> None:  # noqa: ARG002 - a value may be put twice
-        """Tells it again: what is known of a provider is a value and no count."""
-        self._news = dict.fromkeys(each for each in self._telling if each in self._known) | self._news
+        """Tells it again: what is left is a value and no count."""
+        self._news = dict.fromkeys(each for each in self._telling if each in self._said) | self._news
         self._telling = ()
 
-    def _hear(self, deployment_id: str, heard: _Known) -> None:
-        self._keep(deployment_id, heard)
-        if heard.is_near():
-            self._news[deployment_id] = None
-
-    def _keep(self, deployment_id: str, heard: _Known) -> None:
-        self._known.pop(deployment_id, None)
-        self._known[deployment_id] = heard
-        if len(self._known) > MOST_DEPLOYMENTS:
-            dropped, _ = self._known.popitem(last=False)
-            self._news.pop(dropped, None)
+    def _keep(self, deployment_id: str, said: _Said) -> None:
+        self._said.pop(deployment_id, None)
+        self._said[deployment_id] = said
+        if len(self._said) > MOST_DEPLOYMENTS:
+            self._forget(next(iter(self._said)))
 
     def _expire(self, here_s: float) -> None:
-        for deployment_id in [name for name, known in self._known.items() if known.ends_at_s() <= here_s]:
-            del self._known[deployment_id]
-            self._news.pop(deployment_id, None)
+        for deployment_id in [name for name, said in self._said.items() if said.ends_at_s() <= here_s]:
+            self._forget(deployment_id)
+
+    def _forget(self, deployment_id: str) -> None:
+        del self._said[deployment_id]
+        self._news.pop(deployment_id, None)
 
 
 def _reset_s(allowance: Allowance) -> float:
     return _USUAL_RESET_S if allowance.reset_s is None else allowance.reset_s
 
 
-def _left(allowance: Allowance | None, heard_at_s: float, now_s: float) -> int | None:
+def _left(allowance: Allowance | None, said_at_s: float, now_s: float) -> int | None:
     """What is left now without the reserve; None where nothing was said, or the limit is whole again."""
     if allowance is None:
         return None
     reset_s = _reset_s(allowance)
-    share = 1.0 if reset_s <= 0 else (now_s - heard_at_s) / reset_s
+    share = 1.0 if reset_s <= 0 else (now_s - said_at_s) / reset_s
     if share >= 1.0:
         return None
     limit = allowance.limit or 0
@@ -230,55 +187,42 @@ def _left(allowance: Allowance | None, heard_at_s: float, now_s: float) -> int |
 
 
 def _first_s(allowance: Allowance) -> float:
-    """How long after it was heard the first unit beyond the reserve is there again."""
+    """How long after it was said the first unit beyond the reserve is there."""
     reset_s, limit = _reset_s(allowance), allowance.limit or 0
     missing = limit - allowance.remaining
     wanted = limit // _RESERVED + 1 - allowance.remaining
     return reset_s * min(1.0, wanted / missing) if missing > 0 else reset_s
 
 
-def _fields(deployment_id: str, known: _Known, ahead_s: float) -> dict[str, str]:
-    """What others read: times in milliseconds of the shared clock, and what was not said as -1.
+def _text(said: _Said, ahead_s: float) -> str:
+    """What others read: times in milliseconds, the first of them on the shared clock; what was not said as -1.
 
     Args:
-        deployment_id: Whom it is about.
-        known: What was heard.
+        said: What was heard.
         ahead_s: How far the shared clock is ahead of this worker's.
     """
-    fields = {}
-    if known.waits_until_s > known.heard_at_s:
-        fields[_WAIT + deployment_id] = str(round((known.waits_until_s + ahead_s) * 1000))
-    if known.requests is not None or known.tokens is not None:
-        numbers = [round((known.heard_at_s + ahead_s) * 1000)]
-        for each in (known.requests, known.tokens):
-            limit = -1 if each is None or each.limit is None else each.limit
-            said = [-1, -1, -1] if each is None else [each.remaining, limit, round(_reset_s(each) * 1000)]
-            numbers.extend(said)
-        fields[_LEFT + deployment_id] = " ".join(map(str, numbers))
-    return fields
+    numbers = [round((said.at_s + ahead_s) * 1000)]
+    for each in (said.requests, said.tokens):
+        if each is None:
+            numbers += [-1, -1, -1]
+        else:
+            limit = -1 if each.limit is None else each.limit
+            numbers += [each.remaining, limit, round(_reset_s(each) * 1000)]
+    return " ".join(map(str, numbers))
 
 
-def _heard(kind: str, text: str, known: _Known, behind_s: float, here_s: float) -> _Known:
-    """What is known after another worker's words; what cannot be read changes nothing, absurd numbers are clamped."""
-    match kind, _numbers(text):
-        case "wait:", [until_ms]:
-            until_s = min(until_ms / 1000 + behind_s, here_s + MOST_WAIT_S)
-            return replace(known, waits_until_s=max(until_s, known.waits_until_s))
-        case "left:", [heard_ms, *said] if len(said) == _ALLOWANCES:
-            heard_at_s = min(heard_ms / 1000 + behind_s, here_s)
-            if heard_at_s > known.heard_at_s:
-                return _Known(heard_at_s, known.waits_until_s, _allowance(*said[:3]), _allowance(*said[3:]))
-    return known
-
-
-def _numbers(text: str) -> list[int]:
-    """The numbers of a text; none where one of its words is no number."""
+def _read(text: str, behind_s: float, here_s: float) -> _Said | None:
+    """What another worker wrote; None where it is none of it, and absurd numbers are clamped."""
     words = text.split(" ")
-    is_numbers = all(
-        word.isascii() and len(word) <= len(str(MOST_UNITS)) and word.removeprefix("-").isdecimal()
-        for word in words
-    )
-    return [int(word) for word in words] if is_numbers else []
+    if len(words) != _NUMBERS or not all(map(_is_number, words)):
+        return None
+    at_ms, *said = map(int, words)
+    at_s = min(at_ms / 1000 + behind_s, here_s)
+    return _Said(at_s, _allowance(*said[:3]), _allowance(*said[3:]))
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and len(word) <= len(str(MOST_UNITS)) and word.removeprefix("-").isdecimal()
 
 
 def _allowance(remaining: int, limit: int, reset_ms: int) -> Allowance | None:
