@@ -38,14 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from redis.asyncio import Redis
-
     from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier, Revocations
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.proxy.reload import Reload
     from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
+    from litellm_plugin.state.conversation import Client
 
 # The read of the stored revocations is one pipeline a period: DESIGN §9 grants a worker two a second.
 _PERIOD_S: Final = 1.0
@@ -126,7 +125,7 @@ class Runtime:
         # By their settings; one that a policy left still gives back what requests under way hold.
         self._single_uses: dict[tuple[str, float], SingleUse] = {}
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
-        self._redis: Redis | None = None
+        self._redis: Client | None = None
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
