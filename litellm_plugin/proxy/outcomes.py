@@ -18,8 +18,8 @@ from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
-from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
+from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
@@ -194,7 +194,8 @@ class Outcomes:
                 status,
                 began_s=attempt.started_s,
                 retry_after_s=attempt.retry_after_s,
-                was_sent=not cache_hit and (attempt.may_have_acted or status.is_retryable),
+                # A provider that refuses a request has not begun it, but has counted it.
+                was_sent=not cache_hit and (attempt.may_have_acted or not status.may_have_acted),
                 tokens=_sum(facts.get("input_tokens"), output_tokens),
                 cost_usd=facts.get("cost_usd"),
                 is_measured=is_measured,

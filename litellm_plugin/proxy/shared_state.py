@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from litellm_plugin.state import Exchange, Quota
 
 
-
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What one attempt took before it is known what it used; ended once.
@@ -276,10 +275,11 @@ class SharedState:
             self._quotas.release(hold.quota)
             self._budgets.release(hold.budget)
             return
-        self._quotas.settle(hold.quota, ended.tokens)
         if ended.status in _MAY_BE_BILLED:
+            self._quotas.settle(hold.quota, ended.tokens)
             self._budgets.settle(hold.budget, ended.cost_usd)
         else:
+            self._quotas.settle(hold.quota, 0)
             self._budgets.release(hold.budget)
 
     def _budget(self, decision: Decision, deployment_id: str) -> BudgetHold:
@@ -325,9 +325,7 @@ class _Health(Mapping[str, EndpointHealth]):
 def _was_planned_open(decision: Decision, candidate: Candidate) -> bool:
     """Whether the decision itself sends this one attempt through an open breaker."""
     assessed = decision.assessment_of(candidate.deployment_id)
-    return (
-        assessed is not None and assessed.rank is not None and assessed.exclusion is Exclusion.BREAKER_OPEN
-    )
+    return assessed is not None and assessed.rank is not None and assessed.exclusion is Exclusion.BREAKER_OPEN
 
 
 def _answer_tokens(decision: Decision, candidate: Candidate) -> float | None:
