@@ -1,4 +1,4 @@
-"""State: what is measured in a rolling window, which permits were used or revoked, and what answers left where."""
+"""State: what workers share: measurements, health, limits and budgets; which permits were used or revoked; what answers left where."""
 
 from litellm_plugin.state.affinity import AffinityMemory, AffinityScope
 from litellm_plugin.state.breaker_rules import BreakerPolicy
