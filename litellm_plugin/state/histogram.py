@@ -55,6 +55,22 @@ class LatencyHistogram:
             if left > 0:
                 self._buckets[bucket] = left
 
+    def beyond(self, other: LatencyHistogram) -> LatencyHistogram:
+        """The values that are here and not in another histogram."""
+        theirs = other._buckets
+        return LatencyHistogram(
+            {
+                bucket: more
+                for bucket, count in self._buckets.items()
+                if (more := count - theirs.get(bucket, 0)) > 0
+            }
+        )
+
+    def covers(self, other: LatencyHistogram) -> bool:
+        """Whether all values of another histogram are here."""
+        ours = self._buckets
+        return all(ours.get(bucket, 0) >= count for bucket, count in other._buckets.items())
+
     def quantiles_ms(self, *fractions: float) -> tuple[float | None, ...]:
         """The values at the given fractions, in milliseconds; None each when there are no values.
 
