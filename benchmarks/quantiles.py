@@ -105,7 +105,7 @@ async def print_errors(seeds: int, values: int) -> None:
                 errors = [abs(getattr(each, f"total_{fraction}_ms") - right) / right for each in found]
                 worst[fraction] = max(worst[fraction], *errors)
         print(f"| {name} | " + " | ".join(f"{error:.2%}" for error in worst.values()) + " |")
-    print(f"\nStated bound: {2 * RELATIVE_ERROR:.0%}; of the histogram itself: {RELATIVE_ERROR:.0%}.")
+    print(f"\nBound of a bucket: {RELATIVE_ERROR:.1%}.")
 
 
 async def _run(
@@ -133,10 +133,10 @@ async def _run(
 async def print_work(periods: int) -> None:
     """What a worker tells and asks a period, and how long its own part of it takes, by load."""
     print(
-        "\n| deployments | attempts a second a worker | hashes told | fields told | hashes read "
+        "\n| deployments, attempts a second a worker | hashes told | fields told | hashes read "
         "| milliseconds a period | of that the longest step |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|")
     for deployments in (1, 20, 100):
         for rate in (1, 20, 200):
             print(await _work(deployments, rate, periods))
@@ -161,7 +161,7 @@ async def _work(deployments: int, rate: int, periods: int) -> str:
     reads = statistics.mean(len(turn.contribution.reads) for turn in turns)
     spent_ms = statistics.median(turn.spent_ms for turn in turns)
     longest_ms = max(turn.longest_ms for turn in turns)
-    return f"| {deployments} | {rate} | {told:.0f} | {fields:,.0f} | {reads:.0f} | {spent_ms:.2f} | {longest_ms:.2f} |"
+    return f"| {deployments}, {rate} | {told:.0f} | {fields:,.0f} | {reads:.0f} | {spent_ms:.2f} | {longest_ms:.2f} |"
 
 
 if __name__ == "__main__":

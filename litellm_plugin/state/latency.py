@@ -64,8 +64,8 @@ class SharedLatency:
 
     def outgoing(self, now_s: float) -> Contribution:
         """Tells what was measured since the last period and asks for what can have changed."""
+        self.lost(was_sent=True)  # nobody told how the last period ended
         if not math.isfinite(now_s):
-            self._batch = None
             return Contribution()
         self._periods += 1
         number = int(now_s // self._store.slice_s)
@@ -122,6 +122,8 @@ class SharedLatency:
             unsent.merge(tally)
         elif len(self._unsent) < MOST_DEPLOYMENTS:
             self._unsent[deployment_id, local] = _copied(tally)
+        else:
+            self.skipped += 1
 
     def _drop_old_unsent(self, local: int) -> None:
         """Nobody reads slices before the previous one again: what was measured then is told to nobody."""
