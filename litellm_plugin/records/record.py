@@ -449,10 +449,13 @@ def _statistics(statistics: EndpointStatistics) -> Record:
         "failures": statistics.failures,
         "total_p50_ms": _number(statistics.total_p50_ms),
         "total_p95_ms": _number(statistics.total_p95_ms),
+        "total_p99_ms": _number(statistics.total_p99_ms),
         "first_token_p50_ms": _number(statistics.first_token_p50_ms),
         "first_token_p95_ms": _number(statistics.first_token_p95_ms),
+        "first_token_p99_ms": _number(statistics.first_token_p99_ms),
         "output_token_p50_ms": _number(statistics.output_token_p50_ms),
         "output_token_p95_ms": _number(statistics.output_token_p95_ms),
+        "output_token_p99_ms": _number(statistics.output_token_p99_ms),
     }
 
 

@@ -175,7 +175,7 @@ class BudgetReading:
 
 
 def read_budgets(
-    budgets: Iterable[Budget],
+    budgets: Sequence[Budget],
     facts: RequestFacts,
     scope: RoutingScope,
     candidates: Sequence[Candidate],
@@ -195,7 +195,8 @@ def read_budgets(
     """
     if facts.moment is None:
         return ()
-    names = {**facts.names(), **scope.names()}
+    is_conditional = any(budget.where is not None for budget in budgets)
+    names = {**facts.names(), **scope.names()} if is_conditional else {}
     readings: list[BudgetReading] = []
     for budget in budgets:
         if budget.where is not None and not budget.where.evaluate(names):
@@ -209,6 +210,15 @@ def read_budgets(
             known = left if left is not None and math.isfinite(left) else None
             readings.append(BudgetReading(budget, account, known, deployment_ids))
     return tuple(readings)
+
+
+def by_deployment(readings: Iterable[BudgetReading]) -> dict[str, list[BudgetReading]]:
+    """The budgets that single candidates spend from, by deployment id."""
+    found: dict[str, list[BudgetReading]] = {}
+    for reading in readings:
+        for deployment_id in reading.deployment_ids or ():
+            found.setdefault(deployment_id, []).append(reading)
+    return found
 
 
 def _subjects(

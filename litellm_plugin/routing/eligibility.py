@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from litellm_plugin.routing.budgets import by_deployment
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
@@ -34,7 +35,7 @@ class Demand:
             where a price is unknown.
         full_costs: The same as if nothing of the prompt were cached anywhere.
         health: Whether deployments may be asked now, by deployment id.
-        budgets: The budgets that candidates spend from, and what is left of them.
+        budgets: The budgets that single candidates spend from and what is left of them, by deployment id.
         answer_tokens: The mean length of earlier answers like this request's; None when there were none.
     """
 
@@ -47,7 +48,7 @@ class Demand:
     context_margin: float = 0.0
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     answer_tokens: float | None = None
-    budgets: Sequence[BudgetReading] = ()
+    budgets: Mapping[str, Sequence[BudgetReading]] = field(default_factory=dict)
 
 
 Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
@@ -82,6 +83,7 @@ def assess(
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
     full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
+    known = statistics.health if statistics else {}
     demand = Demand(
         facts,
         scope,
@@ -90,9 +92,9 @@ def assess(
         costs,
         full,
         context_margin,
-        health=statistics.health if statistics else {},
+        health={each.deployment_id: known.get(each.deployment_id, HEALTHY) for each in authorized},
         answer_tokens=answer_tokens,
-        budgets=[each for each in budgets if each.deployment_ids is not None],
+        budgets=by_deployment(budgets),
     )
     return tuple(_assessment(each, demand, statistics) for each in seen)
 
@@ -259,8 +261,8 @@ def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: fl
 
 def _budget(candidate: Candidate, demand: Demand) -> str | None:
     cost = demand.costs[candidate.deployment_id]
-    for reading in demand.budgets:
-        if reading.concerns(candidate.deployment_id) and not reading.covers(cost.total_usd if cost else None):
+    for reading in demand.budgets.get(candidate.deployment_id, ()):
+        if not reading.covers(cost.total_usd if cost else None):
             return f"{reading.budget.name}, resets at {reading.account.resets_at}"
     return None
 

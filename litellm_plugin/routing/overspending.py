@@ -64,7 +64,8 @@ def affordable(
         strategy: The rule's; one that allows a single attempt keeps to its own candidates.
         context: The request.
     """
-    told = tuple(_kept_out(each, assessments) for each in readings)
+    kept_out = [each for each in assessments if each.exclusion is Exclusion.BUDGET]
+    told = tuple(_told(each, kept_out) for each in readings)
     shared = [each for each in told if each.deployment_ids is None]
     if not order or not shared:
         return Affordable(order, told)
@@ -132,13 +133,12 @@ def _acted(
     return tuple(replace(each, action=action) if each is acting else each for each in told)
 
 
-def _kept_out(reading: BudgetReading, assessments: Sequence[Assessment]) -> BudgetReading:
+def _told(reading: BudgetReading, kept_out: Sequence[Assessment]) -> BudgetReading:
+    """The reading, with what it did if it kept one of these candidates out."""
     if reading.deployment_ids is None:
         return reading
     keeps_out = any(
-        each.exclusion is Exclusion.BUDGET
-        and each.candidate.deployment_id in reading.deployment_ids
-        and not reading.covers(each.expected_cost_usd)
-        for each in assessments
+        reading.concerns(each.candidate.deployment_id) and not reading.covers(each.expected_cost_usd)
+        for each in kept_out
     )
     return replace(reading, action=BudgetAction.KEPT_OUT) if keeps_out else reading

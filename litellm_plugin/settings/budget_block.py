@@ -42,7 +42,7 @@ class BudgetBlock(StrictModel):
     """What each has a budget of its own: a tenant, a tenant tier, a [route](routing.md#expected-cost), an endpoint or a provider."""
     where: str | None = Field(default=None, min_length=1)
     """A CEL expression over `request.*` and `permit.*`: the requests that count. All do without it."""
-    limit_usd: float = Field(gt=0, le=1_000_000_000, allow_inf_nan=False)
+    limit_usd: float = Field(gt=0, le=100_000_000, allow_inf_nan=False)
     """How much each may spend in a period, in USD; above 0."""
     period: Literal["day", "week", "month"]
     """For how long it counts, in UTC; a week begins on Monday."""

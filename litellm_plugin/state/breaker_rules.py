@@ -133,10 +133,11 @@ class Breaker:
 
     def clamped(self, now_s: float, policy: BreakerPolicy) -> Breaker:
         """The same with times that a clock that jumped cannot have made absurd."""
-        until_s, since_s = min(self.until_s, now_s + policy.bound_s), min(self.since_s, now_s)
-        if (until_s, since_s) == (self.until_s, self.since_s):
+        is_absurd = self.until_s > now_s + policy.bound_s + CLOCK_SLACK_S
+        if not is_absurd and self.since_s <= now_s + CLOCK_SLACK_S:
             return self
-        return replace(self, until_s=until_s, since_s=since_s)
+        until_s = now_s + policy.bound_s if is_absurd else self.until_s
+        return replace(self, until_s=until_s, since_s=min(self.since_s, now_s))
 
     def opened(
         self, now_s: float, policy: BreakerPolicy, *, cause: str, chance: float, asked_s: float = 0.0

@@ -315,7 +315,13 @@ class Breakers:
                 self._to_tell.add(name)
             return
         known = self._of(name, now_s)
-        told = told.clamped(now_s, self._rules)
+        clamped = told.clamped(now_s, self._rules)
+        if clamped is not told:
+            # Written over, for else it would be clamped again at every exchange, and never end.
+            self._to_tell.add(name)
+            if told.term == known.breaker.term:
+                return
+            told = clamped
         if told.is_newer_than(known.breaker):
             if told.is_open != known.breaker.is_open:
                 self._changes["heard"] += 1

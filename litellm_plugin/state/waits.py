@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from litellm_plugin.state.breaker_rules import CLOCK_SLACK_S
 from litellm_plugin.state.exchange import Contribution, HashChange
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ _KEY: Final = "waits"
 _LIFETIME_S: Final = 600.0
 _MOST: Final = 4096
 _MOST_CHARS: Final = 32
+# Times are told in milliseconds.
+_ROUNDED_S: Final = 0.002
 
 
 class Waits:
@@ -59,17 +62,22 @@ class Waits:
             if until_s is None:
                 skipped += 1
                 continue
+            if until_s > now_s + longest_s + CLOCK_SLACK_S:
+                # Written over, for else it would be capped again at every exchange, and never end.
+                if name not in self._until_s:
+                    self._put(name, now_s + longest_s)
+                continue
             told[name] = until_s
-            capped_s = min(until_s, now_s + longest_s)
-            if capped_s > max(now_s, self._until_s.get(name, now_s)):
-                self._put(name, capped_s)
+            if until_s > max(now_s, self._until_s.get(name, now_s)):
+                self._put(name, until_s)
         for name, until_s in list(self._until_s.items()):
             if until_s <= now_s:
                 del self._until_s[name]
                 continue
             # The clock may have jumped back since it was written down.
-            self._until_s[name] = min(until_s, now_s + longest_s)
-            if told.get(name, 0.0) < self._until_s[name] - 1e-3:
+            if until_s > now_s + longest_s + CLOCK_SLACK_S:
+                self._until_s[name] = now_s + longest_s
+            if told.get(name, 0.0) < self._until_s[name] - _ROUNDED_S:
                 self._to_tell.add(name)
         return skipped
 
