@@ -10,6 +10,15 @@ from litellm_plugin.routing.body import (
     request_facts,
     responses_facts,
 )
+from litellm_plugin.routing.budgets import (
+    Budget,
+    BudgetAccount,
+    BudgetAction,
+    BudgetPer,
+    BudgetPeriod,
+    BudgetReading,
+    WhenExceeded,
+)
 from litellm_plugin.routing.candidates import (
     Affinity,
     Candidate,
@@ -86,6 +95,12 @@ __all__ = [
     "Balanced",
     "BodyFacts",
     "BreakerState",
+    "Budget",
+    "BudgetAccount",
+    "BudgetAction",
+    "BudgetPer",
+    "BudgetPeriod",
+    "BudgetReading",
     "CallType",
     "Candidate",
     "CandidateGroup",
@@ -131,6 +146,7 @@ __all__ = [
     "Table",
     "Weighted",
     "WhenAllOpen",
+    "WhenExceeded",
     "assess",
     "bands_by_score",
     "chat_facts",

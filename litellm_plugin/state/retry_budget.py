@@ -29,6 +29,12 @@ class RetryBudget:
         self._slice_s = window_s / SLICES
         self._slices: OrderedDict[str, deque[list[int]]] = OrderedDict()
 
+    def use(self, window_s: float) -> None:
+        """Takes another length of the window; what was counted is forgotten where it differs."""
+        if window_s / SLICES != self._slice_s:
+            self._slice_s = window_s / SLICES
+            self._slices.clear()
+
     def began(self, endpoint: str) -> None:
         """Counts the first attempt of a request."""
         self._slice(endpoint)[1] += 1
