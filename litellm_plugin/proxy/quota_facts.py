@@ -30,5 +30,6 @@ def _first(entry: Mapping[str, Any], name: str) -> int | None:
 def _limit(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_number and value >= 0 else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if value >= 0 else None
