@@ -146,10 +146,17 @@ class StoreUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistak
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a request ends: the reason (which fixes the status) and a sentence for the caller."""
+    """How a request ends.
+
+    Attributes:
+        reason: Fixes the status.
+        message: A sentence for the caller.
+        retry_after_s: When what kept it from being served may have passed, in seconds; None when nobody knows.
+    """
 
     reason: Reason
     message: str
+    retry_after_s: float | None = None
 
     @property
     def status(self) -> int:

@@ -35,12 +35,12 @@ def known_model(
     return UNKNOWN
 
 
-@lru_cache(maxsize=1024)
 def is_known(provider: str) -> bool:
     """Whether LiteLLM can place a model that `resolved` gave this provider for."""
     return not provider.startswith(_UNKNOWN)
 
 
+@lru_cache(maxsize=1024)
 def resolved(model: str, custom_llm_provider: str | None) -> tuple[str, str]:
     """The bare model and the provider that LiteLLM will call for it."""
     try:

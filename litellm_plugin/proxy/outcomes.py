@@ -19,6 +19,7 @@ from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
+from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
@@ -70,8 +71,8 @@ class Outcomes:
         attempt.may_have_acted = status.may_have_acted and not _was_never_sent(exception, state.handled)
         if status.is_retryable:
             attempt.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
-            state.end(unserved(state, now_s))
-        is_final = not isinstance(next_step(state, now_s), Candidate)
+            state.end(unserved(self._runtime, state))
+        is_final = not isinstance(next_step(self._runtime, state), Candidate)
         self._close(
             state,
             attempt,
@@ -184,9 +185,24 @@ class Outcomes:
         **facts: Any,
     ) -> None:
         attempt.status = status
-        self._runtime.store.end(attempt.candidate.deployment_id)
-        if not cache_hit and state.call_type not in _UNREPORTED:
-            self._runtime.store.record(
+        is_measured = not cache_hit and state.call_type not in _UNREPORTED
+        hold, attempt.hold = attempt.hold, None
+        self._runtime.shared.end(
+            attempt.candidate.deployment_id,
+            hold,
+            Ended(
+                status,
+                began_s=attempt.started_s,
+                retry_after_s=attempt.retry_after_s,
+                # A provider that refuses a request has not begun it, but has counted it.
+                was_sent=not cache_hit and (attempt.may_have_acted or not status.may_have_acted),
+                tokens=_sum(facts.get("input_tokens"), output_tokens),
+                cost_usd=facts.get("cost_usd"),
+                is_measured=is_measured,
+            ),
+        )
+        if is_measured:
+            self._runtime.shared.measure(
                 Measurement(
                     deployment_id=attempt.candidate.deployment_id,
                     status=status,
@@ -208,6 +224,11 @@ class Outcomes:
             output_tokens=output_tokens,
             **facts,
         )
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    """The tokens of both ways; None where neither is known."""
+    return None if first is None and second is None else (first or 0) + (second or 0)
 
 
 # Calls that LiteLLM's loggers hear of in part, and that take no time that says something of the model.

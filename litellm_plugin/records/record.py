@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from litellm_plugin.routing.budgets import BudgetPer
+from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.routing.verdicts import quoted
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
     from litellm_plugin.routing.decision import Assessment, Decision, RuleMatch
     from litellm_plugin.routing.facts import CallType, FactValue, RequestFacts, RoutingScope
+    from litellm_plugin.routing.health import EndpointHealth
 
 Record: TypeAlias = dict[str, object]
 
@@ -423,6 +425,20 @@ def _candidate(assessment: Assessment, decision: Decision) -> Record:
         "in_flight": assessment.in_flight,
         "warm_tokens": decision.affinity.warm_tokens.get(candidate.deployment_id, 0),
         "statistics": _statistics(assessment.statistics) if assessment.statistics else None,
+        "health": _health(assessment.health) if assessment.health != HEALTHY else None,
+    }
+
+
+def _health(health: EndpointHealth) -> Record:
+    # Not rounded, as statistics are not.
+    return {
+        "breaker": str(health.breaker),
+        "cause": _cut(health.cause),
+        "may_probe": health.may_probe,
+        "retry_after_s": _number(health.retry_after_s),
+        "waits": _cut(health.waits),
+        "requests_left": health.requests_left,
+        "tokens_left": health.tokens_left,
     }
 
 
@@ -433,10 +449,13 @@ def _statistics(statistics: EndpointStatistics) -> Record:
         "failures": statistics.failures,
         "total_p50_ms": _number(statistics.total_p50_ms),
         "total_p95_ms": _number(statistics.total_p95_ms),
+        "total_p99_ms": _number(statistics.total_p99_ms),
         "first_token_p50_ms": _number(statistics.first_token_p50_ms),
         "first_token_p95_ms": _number(statistics.first_token_p95_ms),
+        "first_token_p99_ms": _number(statistics.first_token_p99_ms),
         "output_token_p50_ms": _number(statistics.output_token_p50_ms),
         "output_token_p95_ms": _number(statistics.output_token_p95_ms),
+        "output_token_p99_ms": _number(statistics.output_token_p99_ms),
     }
 
 

@@ -172,22 +172,28 @@ class CandidateGroup:
 class EndpointStatistics:
     """What was measured of one deployment in the rolling window; None where nothing was.
 
+    Latencies are quantiles, within 2 % of the exact ones, in which what is older may weigh less.
+
     Attributes:
         attempts: Number of attempts.
         failures: Number of failed attempts.
-        total_p50_ms, total_p95_ms: Time to the whole answer.
-        first_token_p50_ms, first_token_p95_ms: Time to the first token of streams.
-        output_token_p50_ms, output_token_p95_ms: Time per output token, after the first one where it is known.
+        total_p50_ms, total_p95_ms, total_p99_ms: Time to the whole answer.
+        first_token_p50_ms, first_token_p95_ms, first_token_p99_ms: Time to the first token of streams.
+        output_token_p50_ms, output_token_p95_ms, output_token_p99_ms: Time per output token, after the first one
+            where it is known.
     """
 
     attempts: int = 0
     failures: int = 0
     total_p50_ms: float | None = None
     total_p95_ms: float | None = None
+    total_p99_ms: float | None = None
     first_token_p50_ms: float | None = None
     first_token_p95_ms: float | None = None
+    first_token_p99_ms: float | None = None
     output_token_p50_ms: float | None = None
     output_token_p95_ms: float | None = None
+    output_token_p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

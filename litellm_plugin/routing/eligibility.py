@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from litellm_plugin.routing.budgets import by_deployment
+from litellm_plugin.routing.budgets import by_deployment, uncovered
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
@@ -83,6 +83,7 @@ def assess(
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
     full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
+    known = statistics.health if statistics else {}
     demand = Demand(
         facts,
         scope,
@@ -91,7 +92,7 @@ def assess(
         costs,
         full,
         context_margin,
-        health=statistics.health if statistics else {},
+        health={each.deployment_id: known.get(each.deployment_id, HEALTHY) for each in authorized},
         answer_tokens=answer_tokens,
         budgets=by_deployment(budgets),
     )
@@ -243,22 +244,26 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
     health = demand.health.get(candidate.deployment_id, HEALTHY)
+    # Not the expected cost's: a length is expected where a price is unknown, too.
+    answer_tokens = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
+    return quota_missing(health, demand.facts, answer_tokens)
+
+
+def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: float | None) -> str | None:
+    """What of a worker's share of a limit is used up for this request; None where there is enough."""
     if health.requests_left is not None and health.requests_left < 1:
         return "no requests left"
     if health.tokens_left is None:
         return None
-    # Not the expected cost's: a length is expected where a price is unknown, too.
-    answer = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
-    needed = demand.facts.input_tokens + round(answer or 0)
+    needed = facts.input_tokens + round(answer_tokens or 0)
     return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
 
 
 def _budget(candidate: Candidate, demand: Demand) -> str | None:
     cost = demand.costs[candidate.deployment_id]
-    for reading in demand.budgets.get(candidate.deployment_id, ()):
-        if not reading.covers(cost.total_usd if cost else None):
-            return f"{reading.budget.name}, resets at {reading.account.resets_at}"
-    return None
+    own = demand.budgets.get(candidate.deployment_id, ())
+    spent = uncovered(candidate.deployment_id, cost.total_usd if cost else None, own)
+    return None if spent is None else f"{spent.budget.name}, resets at {spent.account.resets_at}"
 
 
 def _untried(candidate: Candidate, demand: Demand) -> str | None:

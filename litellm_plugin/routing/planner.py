@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing.budgets import read_budgets
+from litellm_plugin.routing.budgets import read_budgets, uncovered
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
+from litellm_plugin.routing.health import WhenAllOpen
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.overspending import affordable
+from litellm_plugin.routing.panic import least_bad, panic_note, shut_by_breaker_alone
 from litellm_plugin.routing.retries import RetryPolicy
 from litellm_plugin.routing.stickiness import Stickiness, stick
 from litellm_plugin.routing.strategies import RankingContext, most_attempts, spread
@@ -44,6 +46,7 @@ class RoutingPolicy:
         follows_preferences: Whether a permit's `preferences` reorder what the strategy ranked.
         retries: When a failed attempt is followed by another one.
         stickiness: When a conversation stays where it was answered.
+        when_all_open: What a request gets that breakers alone keep from being served.
         budgets: How much may be spent, by whom or where.
 
     Raises:
@@ -57,6 +60,7 @@ class RoutingPolicy:
     follows_preferences: bool = True
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     stickiness: Stickiness = field(default_factory=Stickiness)
+    when_all_open: WhenAllOpen = WhenAllOpen.LEAST_BAD
     budgets: tuple[Budget, ...] = ()
 
     def reads(self, name: str) -> bool:
@@ -154,18 +158,53 @@ def choose(
     is_authorized = any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments)
     if decision.verdict is not None and is_authorized:
         return decision
-    ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
+    eligible = [each for each in assessments if each.exclusion is None]
+    if not eligible:
+        return _without_eligible(policy, rule, decision, context)
+    ranking = rule.strategy.rank(eligible, context)
     preferences = scope.preferences if policy.follows_preferences else ()
-    order, kept = stick(policy.stickiness, _order(ranking, assessments, context), ranking, context)
+    order, kept = stick(policy.stickiness, _order(ranking, eligible, context), ranking, context)
     order, preferred = _preferred(order, preferences)
     paid = affordable(order, budgets, assessments, rule.strategy, context)
-    order = paid.order[:attempts]
+    order = _own(paid.order, eligible, context)[:attempts]
     return replace(
         decision,
         assessments=_with_ranks(assessments, order),
         plan=tuple(ranked.assessment.candidate for ranked in order),
         verdict=None if order else paid.verdict or _verdict(rule, assessments, context, tried),
         notes=(*ranking.notes, *kept, *preferred, *paid.notes),
+        budgets=paid.readings,
+    )
+
+
+def _without_eligible(
+    policy: RoutingPolicy, rule: Rule, decision: Decision, context: RankingContext
+) -> Decision:
+    """One attempt at the least bad where breakers alone stand in the way, or the verdict.
+
+    A request that had an attempt gets none through an open breaker: it would be a retry against bad odds.
+    """
+    assessments, tried = decision.assessments, decision.tried
+    shut = [
+        each
+        for each in shut_by_breaker_alone(assessments, context.facts, tried)
+        if not uncovered(each.candidate.deployment_id, each.expected_cost_usd, decision.budgets)
+    ]
+    ranking = rule.strategy.rank(shut, context)
+    order = _order(ranking, shut, context)
+    if not order or tried or policy.when_all_open is WhenAllOpen.REFUSE:
+        return replace(decision, verdict=_verdict(rule, assessments, context, tried), notes=(*ranking.notes,))
+    taken = least_bad(order)
+    offered = [replace(taken.assessment, exclusion=None)]
+    paid = affordable([taken], decision.budgets, offered, rule.strategy, context)
+    if paid.verdict is not None:
+        return replace(decision, verdict=paid.verdict, notes=(*ranking.notes,), budgets=paid.readings)
+    return replace(
+        decision,
+        assessments=_with_ranks(assessments, [taken]),
+        plan=(taken.assessment.candidate,),
+        verdict=None,
+        notes=(*ranking.notes, panic_note(taken.assessment), *paid.notes),
         budgets=paid.readings,
     )
 
@@ -193,21 +232,26 @@ def _answer_tokens(
     return statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
 
 
-def _order(ranking: Ranking, assessments: Iterable[Assessment], context: RankingContext) -> list[Ranked]:
-    """Spreads each band, and holds the strategy's answer against the permit once more.
+def _order(ranking: Ranking, offered: Iterable[Assessment], context: RankingContext) -> list[Ranked]:
+    """Spreads each band, and holds the strategy's answer against the permit once more."""
+    ranked = [each for band in ranking.bands for each in spread(band, context.seed)]
+    return _own(ranked, offered, context)
+
+
+def _own(order: Iterable[Ranked], offered: Iterable[Assessment], context: RankingContext) -> list[Ranked]:
+    """Those of an order that were offered and lie inside the permit, each once.
 
     The candidates come from our own assessments, by deployment id: a strategy can reorder and leave out,
     but neither add one nor rename one.
     """
-    own = {each.candidate.deployment_id: each for each in assessments if each.exclusion is None}
-    order: dict[str, Ranked] = {}
-    for band in ranking.bands:
-        for ranked in spread(band, context.seed):
-            deployment_id = ranked.assessment.candidate.deployment_id
-            mine = own.get(deployment_id)
-            if mine is not None and mine.candidate.endpoint in context.scope.endpoints:
-                order.setdefault(deployment_id, replace(ranked, assessment=mine))
-    return list(order.values())
+    own = {each.candidate.deployment_id: each for each in offered}
+    kept: dict[str, Ranked] = {}
+    for ranked in order:
+        deployment_id = ranked.assessment.candidate.deployment_id
+        mine = own.get(deployment_id)
+        if mine is not None and mine.candidate.endpoint in context.scope.endpoints:
+            kept.setdefault(deployment_id, replace(ranked, assessment=mine))
+    return list(kept.values())
 
 
 def _preferred(order: list[Ranked], preferences: Sequence[str]) -> tuple[list[Ranked], tuple[str, ...]]:
@@ -227,9 +271,9 @@ def _with_ranks(assessments: tuple[Assessment, ...], order: Sequence[Ranked]) ->
 
 
 def _with_rank(assessment: Assessment, ranks: Mapping[str, tuple[int, Ranked]]) -> Assessment:
-    if assessment.exclusion is not None or assessment.candidate.deployment_id not in ranks:
+    rank, ranked = ranks.get(assessment.candidate.deployment_id, (None, None))
+    if ranked is None or assessment.exclusion is not ranked.assessment.exclusion:
         return assessment
-    rank, ranked = ranks[assessment.candidate.deployment_id]
     return replace(assessment, rank=rank, terms=ranked.terms)
 
 

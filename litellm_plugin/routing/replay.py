@@ -9,6 +9,7 @@ from litellm_plugin.routing.budgets import BudgetAccount, BudgetReading
 from litellm_plugin.routing.candidates import Affinity, Candidate, EndpointStatistics
 from litellm_plugin.routing.decision import Assessment, Exclusion
 from litellm_plugin.routing.facts import CallType, Capability, Moment, RequestFacts, RoutingScope
+from litellm_plugin.routing.health import HEALTHY, BreakerState, EndpointHealth
 from litellm_plugin.routing.planner import choose
 from litellm_plugin.routing.strategies import RankingContext
 
@@ -99,6 +100,10 @@ def _scope(record: Mapping[str, Any]) -> RoutingScope:
     )
 
 
+def _health(told: Mapping[str, Any] | None) -> EndpointHealth:
+    return EndpointHealth(**{**told, "breaker": BreakerState(told["breaker"])}) if told else HEALTHY
+
+
 def _assessment(told: Mapping[str, Any]) -> Assessment:
     statistics = told["statistics"]
     return Assessment(
@@ -116,4 +121,5 @@ def _assessment(told: Mapping[str, Any]) -> Assessment:
         expected_output_tokens=told["expected_output_tokens"],
         statistics=EndpointStatistics(**statistics) if statistics else None,
         in_flight=told["in_flight"],
+        health=_health(told["health"]),
     )

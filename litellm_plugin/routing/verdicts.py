@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import Reason, Verdict
 from litellm_plugin.routing.decision import Exclusion
+from litellm_plugin.routing.health import BreakerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.budgets import BudgetReading
     from litellm_plugin.routing.decision import Assessment
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
+    from litellm_plugin.routing.health import EndpointHealth
 
 _SHOWN_CHARACTERS = 80
 _SHOWN_ENDPOINTS = 8  # a permit holds up to 64 endpoints; the message stays a sentence
@@ -61,6 +63,7 @@ def verdict_without_plan(
             Reason.CHAIN_EXHAUSTED,
             f"Every endpoint of model group {group} that {request} may use was tried"
             f" or is not available: {_listed(wanted)}.",
+            _soonest_s(wanted),
         )
     if all(each.exclusion is Exclusion.BUDGET for each in wanted):
         return Verdict(
@@ -71,7 +74,20 @@ def verdict_without_plan(
     return Verdict(
         Reason.UNAVAILABLE,
         f"No endpoint of model group {group} that {request} may use is available now: {_listed(wanted)}.",
+        _soonest_s(wanted),
     )
+
+
+def _soonest_s(assessments: Sequence[Assessment]) -> float | None:
+    """When the first of them may be asked again, in seconds; None when nobody knows."""
+    known = [_may_be_asked_s(each.health) for each in assessments]
+    return min((each for each in known if each is not None), default=None)
+
+
+def _may_be_asked_s(health: EndpointHealth) -> float | None:
+    if health.breaker is BreakerState.HALF_OPEN and health.retry_after_s is None:
+        return 0.0
+    return health.retry_after_s
 
 
 def over_budget(reading: BudgetReading, scope: RoutingScope) -> str:

@@ -11,13 +11,9 @@ from litellm_plugin.settings.budget_block import BudgetBlock
 from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
+from litellm_plugin.settings.resilience_block import ResilienceBlock
 from litellm_plugin.settings.rule_block import RuleBlock, StrategyBlock
-from litellm_plugin.settings.service_block import (
-    EligibilityBlock,
-    LatencyClassBlock,
-    ResilienceBlock,
-    StickinessBlock,
-)
+from litellm_plugin.settings.service_block import EligibilityBlock, LatencyClassBlock, StickinessBlock
 
 # LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
 EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]

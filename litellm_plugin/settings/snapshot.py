@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.settings.flags import Flags
     from litellm_plugin.settings.permit_block import PermitBlock
+    from litellm_plugin.state import BreakerPolicy
 
 _POLICY_FILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
@@ -48,6 +49,7 @@ class PolicySnapshot:
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
         shadow: The file of a second policy that is only computed and recorded; None without.
         quality_tiers: The quality tiers that endpoints may declare, the lowest first; empty leaves them open.
+        breaker: When deployments are left alone; None for never.
     """
 
     permit: PermitBlock
@@ -62,6 +64,7 @@ class PolicySnapshot:
     redis_url: str | None = field(default=None, repr=False)
     shadow: str | None = None
     quality_tiers: tuple[str, ...] = ()
+    breaker: BreakerPolicy | None = None
 
     def named_endpoints(self) -> Iterator[tuple[str, str]]:
         """Every (rule name, endpoint name) that a strategy is told by name."""
@@ -174,6 +177,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         redis_url=redis_url,
         shadow=block.shadow,
         quality_tiers=tuple(block.quality_tiers),
+        breaker=block.resilience.breaker.policy() if block.resilience.breaker else None,
     )
 
 
@@ -225,6 +229,7 @@ def _routing(block: PolicyBlock) -> RoutingPolicy:
         },
         context_margin=block.eligibility.context_margin,
         follows_preferences=block.permit.preferences == "reorder",
+        when_all_open=block.resilience.when_all_open,
     )
 
 

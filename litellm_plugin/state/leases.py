@@ -81,7 +81,8 @@ class LeaseBook:
 
     How much a worker holds follows what it spends: four times the spending of a period, and not less than its share
     of half of what is left, so that an idle worker can begin and a busy one can take the rest. When a lease is used
-    up before the next exchange and the store had more that nobody holds, the worker overdraws by one lease at most.
+    up before the next exchange and the store had more that nobody holds, the worker overdraws by its part of that, and
+    by one lease at most.
     When the store is silent for three seconds, the worker spends what is left as far as it knows: what was used
     when the store last answered, and what it spent itself.
 
@@ -208,6 +209,7 @@ class _Account:
         "_telling",
         "_untold",
         "_wanted",
+        "_workers",
         "asked_at_s",
         "is_unsure",
         "looked_at_s",
@@ -253,7 +255,8 @@ class _Account:
 
     def ask(self, workers: int, now_s: float) -> LeaseRequest:
         self._demand = max(float(self._spent_in_period), self._demand * _DEMAND_KEPT)
-        self._wanted = 0 if self._is_silent(now_s) else self._want(workers, now_s)
+        self._workers = workers
+        self._wanted = 0 if self._is_silent(now_s) else self._want(now_s)
         self._spent_in_period = 0
         self.unmet = 0
         self.asked_at_s = now_s
@@ -287,8 +290,8 @@ class _Account:
         self._wanted = None
         self.is_unsure = was_sent or self.is_unsure
 
-    def _want(self, workers: int, now_s: float) -> int:
-        share = math.ceil(max(0, self._known_left(now_s)) / (2 * workers))
+    def _want(self, now_s: float) -> int:
+        share = math.ceil(max(0, self._known_left(now_s)) / (2 * self._workers))
         wanted = max(math.ceil(self._demand * _PERIODS_HELD), share, self.unmet, 1)
         return min(wanted, self.resource.limit)
 
@@ -298,11 +301,11 @@ class _Account:
         return granted if self._wanted is None else min(granted, self._telling.units(oldest) + self._wanted)
 
     def _overdraft(self) -> int:
-        """What may be spent beyond the lease, of what nobody held when the store last answered."""
+        """What may be spent beyond the lease: a worker's part of what nobody held when the store last answered."""
         lease = self._lease
         if lease is None:
             return 0
-        return min(lease.granted, max(0, self.resource.limit - lease.used - lease.held))
+        return min(lease.granted, max(0, self.resource.limit - lease.used - lease.held) // self._workers)
 
     def _known_left(self, now_s: float) -> int:
         """What was not used when the store last answered; what was leaves the window at a steady rate."""
