@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
     from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
+    from litellm_plugin.state import BudgetTab
 
 
 @dataclass(slots=True)
@@ -111,6 +112,7 @@ class Permitted:
         spared: How the request would have ended, where nothing is enforced.
         wanted: The deployment that would have been called next, where nothing is enforced.
         hold: What the attempt took that was selected and is not made yet.
+        tab: What is reserved of budgets for the attempt that comes next; None where none applies.
     """
 
     policy: PolicySnapshot
@@ -149,6 +151,7 @@ class Permitted:
     spared: Verdict | None = None
     wanted: Candidate | None = None
     hold: Hold | None = None
+    tab: BudgetTab | None = None
 
     @property
     def is_socket(self) -> bool:

@@ -368,7 +368,7 @@ def begin_attempt(runtime: Runtime, state: Permitted, attempt: Attempt, decision
         hold = None
     if hold is None and decision is not None:
         # It met no selection: what is spent all the same has to be known.
-        hold = shared.spend(decision, attempt.candidate)
+        hold = shared.spend(state, decision, attempt.candidate)
     attempt.hold = hold
     first = spent[0].candidate.endpoint if spent else attempt.candidate.endpoint
     shared.begin(deployment_id, first=first, is_first=not spent)

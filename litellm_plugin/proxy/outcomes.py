@@ -66,6 +66,7 @@ class Outcomes:
             return
         http_status = _http_status(exception)
         status = _found_nothing(state, http_status) or classify(exception)
+        self._hear(attempt, _headers(exception))
         now_s = self._runtime.clock.monotonic()
         attempt.status = status
         attempt.may_have_acted = status.may_have_acted and not _was_never_sent(exception, state.handled)
@@ -99,6 +100,7 @@ class Outcomes:
             used = {}  # The usage of a stored answer was paid for when it was made.
         if not cache_hit:
             self._remember(state, attempt)
+            self._hear(attempt, (facts.get("hidden_params") or {}).get("additional_headers"))
         self._close(
             state,
             attempt,
@@ -136,6 +138,11 @@ class Outcomes:
                 tokens=facts.prefix_tokens,
                 lifetime_s=lifetime_s,
             )
+
+    def _hear(self, attempt: Attempt, headers: object) -> None:
+        """Takes what the provider says of its own limits."""
+        if isinstance(headers, Mapping):
+            self._runtime.shared.hear(attempt.candidate.deployment_id, headers)
 
     def broken(self, kwargs: Mapping[str, Any]) -> None:
         """Closes an attempt whose stream broke; what failed before its stream opened is closed already."""
@@ -305,8 +312,7 @@ def _of_status(status: int) -> AttemptStatus:
 
 def _retry_after_s(exception: BaseException, now: float) -> float | None:
     """What the provider asked for: seconds or a date, RFC 9110 §10.2.3; None when it asked for nothing readable."""
-    response = getattr(exception, "response", None)
-    headers = getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None)
+    headers = _headers(exception)
     if not isinstance(headers, Mapping):
         return None
     value = headers.get("retry-after")
@@ -318,6 +324,12 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _headers(exception: BaseException) -> object:
+    """The headers of a provider's refusal."""
+    response = getattr(exception, "response", None)
+    return getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None)
 
 
 def _model_id(kwargs: Mapping[str, Any]) -> str:

@@ -131,7 +131,7 @@ class Planner:
             tried=state.tried,
             affinity=routing.stickiness.sees(affinity),
         )
-        self._runtime.shared.decided(decision)
+        self._runtime.shared.decided(state, decision)
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
@@ -173,12 +173,14 @@ class Planner:
     def take(self, state: Permitted, routed: RoutedGroup) -> Candidate | Halt:
         """The same, with what the attempt needs taken for it; the attempt or the request's end gives it back."""
         shared = self._runtime.shared
-        shared.give_back_all(state)
+        if state.hold is not None:
+            shared.give_back(state.hold)
+            state.hold = None
         for _ in routed.decision.plan:
             following = self.following(state, routed)
             if not isinstance(following, Candidate):
                 return following
-            state.hold = shared.take(routed.decision, following)
+            state.hold = shared.take(state, routed.decision, following)
             if state.hold is not None:
                 return following
         return Halt.EXHAUSTED

@@ -214,7 +214,7 @@ class Runtime:
         """
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
-            self._redis = connect(policy.redis_url)
+            self._redis = connect(policy.redis_url, source=policy.redis_source)
             self._stored = StoredRevocations(self._redis)
             self.shared.connect(RedisExchange(self._redis))
         block = policy.decision_log

@@ -28,10 +28,10 @@ from litellm_plugin.state import (
     Quotas,
     QuotaUse,
     RetryBudget,
+    Roster,
     SharedClock,
     SharedLatency,
     Synchroniser,
-    Workers,
 )
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class SharedState:
         self._worker = worker
         self._statistics = MemoryStore(clock=clock.monotonic)
         self._shared_clock = SharedClock(clock.monotonic, clock.wall)
-        self._workers = Workers(worker)
+        self._roster = Roster(worker)
         self._breakers = Breakers(None)
-        self._book = LeaseBook(self._workers.known, clock.monotonic)
+        self._book = LeaseBook(self._roster.count, clock.monotonic)
         self._quotas = Quotas(self._book)
         self._provider_limits = ProviderLimits(clock.monotonic)
         self._budgets = Budgets(self._book)
@@ -147,8 +147,11 @@ class SharedState:
             tokens_left=tokens_left,
         )
 
-    def decided(self, decision: Decision) -> None:
-        """Notes what a decision missed, so that probes and leases go to who needs them."""
+    def decided(self, state: Permitted, decision: Decision) -> None:
+        """Reserves what a plan's first attempt is expected to cost, and notes what the decision missed.
+
+        Probes and larger leases go to who needs them.
+        """
         shut = [
             each.candidate.deployment_id
             for each in decision.assessments
@@ -157,7 +160,8 @@ class SharedState:
         if shut:
             self._breakers.want(shut, self._shared_clock.now_s())
         if decision.budgets:
-            self._budgets.miss(decision)
+            state.tab = state.tab or self._budgets.tab()
+            state.tab.plan(decision)
 
     def may_take(self, decision: Decision, candidate: Candidate) -> bool:
         """Whether a planned candidate may be asked at this moment, which may be later than the decision."""
@@ -167,7 +171,7 @@ class SharedState:
             return False
         return quota_missing(health, decision.facts, _answer_tokens(decision, candidate)) is None
 
-    def take(self, decision: Decision, candidate: Candidate) -> Hold | None:
+    def take(self, state: Permitted, decision: Decision, candidate: Candidate) -> Hold | None:
         """Takes what an attempt at a planned candidate needs; None, and nothing taken, where that is gone by now."""
         if not self.may_take(decision, candidate):
             return None
@@ -178,16 +182,16 @@ class SharedState:
             if is_probe:
                 self._breakers.give_back_probe(deployment_id)
             return None
-        return Hold(deployment_id, is_probe, quota, self._budget(decision, deployment_id))
+        return Hold(deployment_id, is_probe, quota, _budget(state, decision, deployment_id))
 
-    def spend(self, decision: Decision, candidate: Candidate) -> Hold:
+    def spend(self, state: Permitted, decision: Decision, candidate: Candidate) -> Hold:
         """Takes what an attempt needs that is made whatever is left."""
         deployment_id = candidate.deployment_id
         return Hold(
             deployment_id,
             self._breakers.take_probe(deployment_id, self._shared_clock.now_s()),
             self._quotas.spend(deployment_id, _tokens(decision, candidate)),
-            self._budget(decision, deployment_id),
+            _budget(state, decision, deployment_id),
         )
 
     def give_back(self, hold: Hold) -> None:
@@ -202,6 +206,8 @@ class SharedState:
         hold, state.hold = state.hold, None
         if hold is not None:
             self.give_back(hold)
+        if state.tab is not None:
+            state.tab.close()
 
     def begin(self, deployment_id: str, *, first: str, is_first: bool) -> None:
         """Counts an attempt that is under way from now on.
@@ -266,7 +272,7 @@ class SharedState:
         """What the health page shows of it."""
         return {
             "store": dict(self._sync.health()),
-            "workers": self._workers.known(),
+            "workers": self._roster.count(),
             "breakers": dict(self._breakers.report(self._shared_clock.now_s())),
         }
 
@@ -275,23 +281,12 @@ class SharedState:
             self._quotas.release(hold.quota)
             self._budgets.release(hold.budget)
             return
-        if ended.status in _MAY_BE_BILLED:
-            self._quotas.settle(hold.quota, ended.tokens)
-            self._budgets.settle(hold.budget, ended.cost_usd)
-        else:
-            self._quotas.settle(hold.quota, 0)
-            self._budgets.release(hold.budget)
-
-    def _budget(self, decision: Decision, deployment_id: str) -> BudgetHold:
-        accounts = decision.accounts_of(deployment_id)
-        if not accounts:
-            return BudgetHold()
-        assessed = decision.assessment_of(deployment_id)
-        return self._budgets.spend(accounts, assessed.expected_cost_usd if assessed else None)
+        self._quotas.settle(hold.quota, ended.tokens if ended.status in _MAY_HAVE_ANSWERED else 0)
+        self._budgets.end(hold.budget, ended.status, ended.cost_usd)
 
     def _synchroniser(self) -> Synchroniser:
         parts = (
-            self._workers,
+            self._roster,
             self._breakers,
             self._book,
             self._provider_limits,
@@ -300,8 +295,8 @@ class SharedState:
         return Synchroniser(parts, self._exchange, self._worker, self._shared_clock)
 
 
-# Whose provider may send a bill: an answer, and what was left before its end.
-_MAY_BE_BILLED: Final = frozenset({AttemptStatus.SUCCESS, AttemptStatus.ABANDONED})
+# An answer, and what was left before its end: a failure has no tokens.
+_MAY_HAVE_ANSWERED: Final = frozenset({AttemptStatus.SUCCESS, AttemptStatus.ABANDONED})
 
 
 class _Health(Mapping[str, EndpointHealth]):
@@ -320,6 +315,10 @@ class _Health(Mapping[str, EndpointHealth]):
 
     def __len__(self) -> int:
         return 0
+
+
+def _budget(state: Permitted, decision: Decision, deployment_id: str) -> BudgetHold:
+    return BudgetHold() if state.tab is None else state.tab.begin(decision, deployment_id)
 
 
 def _was_planned_open(decision: Decision, candidate: Candidate) -> bool:

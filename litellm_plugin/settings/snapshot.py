@@ -47,6 +47,8 @@ class PolicySnapshot:
         egress: The classifications that each place beside the endpoints may receive, by its name.
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
+        redis_source: What names that place.
+        redis_fault: Why a place that LiteLLM shares cannot be used; empty where it can, and where there is none.
         shadow: The file of a second policy that is only computed and recorded; None without.
         quality_tiers: The quality tiers that endpoints may declare, the lowest first; empty leaves them open.
         breaker: When deployments are left alone; None for never.
@@ -62,6 +64,8 @@ class PolicySnapshot:
     egress: Mapping[str, frozenset[str]]
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
+    redis_source: str = "PERMIT_ROUTER_REDIS_URL"
+    redis_fault: str = ""
     shadow: str | None = None
     quality_tiers: tuple[str, ...] = ()
     breaker: BreakerPolicy | None = None

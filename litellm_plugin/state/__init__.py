@@ -3,7 +3,7 @@
 from litellm_plugin.state.affinity import AffinityMemory, AffinityScope
 from litellm_plugin.state.breaker_rules import BreakerPolicy
 from litellm_plugin.state.breakers import Breakers, Outcome
-from litellm_plugin.state.budgets import BudgetHold, Budgets
+from litellm_plugin.state.budgets import BudgetHold, Budgets, BudgetTab
 from litellm_plugin.state.connection import connect
 from litellm_plugin.state.exchange import Exchange
 from litellm_plugin.state.histogram import LatencyHistogram
@@ -18,11 +18,11 @@ from litellm_plugin.state.redis_exchange import RedisExchange
 from litellm_plugin.state.replay import MemoryReplayStore, RedisReplayStore
 from litellm_plugin.state.retry_budget import RetryBudget
 from litellm_plugin.state.revocations import RevokedKind, StoredRevocations
+from litellm_plugin.state.roster import Roster
 from litellm_plugin.state.shared_clock import SharedClock
 from litellm_plugin.state.stall import LoopWatch
 from litellm_plugin.state.store import Store
 from litellm_plugin.state.sync import Synchroniser
-from litellm_plugin.state.workers import Workers
 
 __all__ = [
     "AffinityMemory",
@@ -30,6 +30,7 @@ __all__ = [
     "BreakerPolicy",
     "Breakers",
     "BudgetHold",
+    "BudgetTab",
     "Budgets",
     "Exchange",
     "LatencyHistogram",
@@ -47,12 +48,12 @@ __all__ = [
     "RedisReplayStore",
     "RetryBudget",
     "RevokedKind",
+    "Roster",
     "SharedClock",
     "SharedLatency",
     "Store",
     "StoredRevocations",
     "Synchroniser",
-    "Workers",
     "connect",
     "litellm_redis_url",
 ]

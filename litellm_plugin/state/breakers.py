@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -30,13 +31,11 @@ from litellm_plugin.state.probes import ProbeLeases
 from litellm_plugin.state.waits import Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from litellm_plugin.state.exchange import Reply
 
 MOST_DEPLOYMENTS: Final = 4096
-# What a decision reads may be this old; a change of this worker is seen at once.
-_AGE_S: Final = 0.05
 # Half open comes while a batch is under way: a probe is asked for this much before.
 _AHEAD_S: Final = 1.0
 _KEY: Final = "breakers"
@@ -98,12 +97,11 @@ class Breakers:
         self._most = most
         self._rules = policy or BreakerPolicy()
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._open: set[str] = set()
         self._window = HealthWindow(self._rules.window_s)
         self._probes = ProbeLeases(self._rules)
         self._waits = Waits()
         self._to_tell: set[str] = set()
-        self._made: Mapping[str, EndpointHealth] | None = None
-        self._made_s = 0.0
         self._changes: Counter[str] = Counter()
         self._alerts = 0
         self._skipped = 0
@@ -116,11 +114,11 @@ class Breakers:
         self._probes.policy = self._rules
         if policy is None:
             self._known.clear()
+            self._open.clear()
             self._to_tell.clear()
             self._waits = Waits()
         if policy is None or policy.window_s != before.window_s:
             self._window = HealthWindow(self._rules.window_s)
-        self._made = None
 
     def record(self, outcome: Outcome, now_s: float) -> None:
         """Takes one ended attempt into account, at once in this worker."""
@@ -128,10 +126,8 @@ class Breakers:
             return
         if outcome.is_probe:
             self._probes.give_back(outcome.deployment_id)
-            self._made = None
         if outcome.status is AttemptStatus.RATE_LIMITED:
             self._waits.add(outcome.deployment_id, now_s + wait_s(self._rules, outcome.retry_after_s), now_s)
-            self._made = None
             return
         sign = SIGNS.get(outcome.status)
         if sign is None or outcome.is_excused:
@@ -142,21 +138,19 @@ class Breakers:
             self._count(outcome, known, sign, now_s)
 
     def health(self, now_s: float) -> Mapping[str, EndpointHealth]:
-        """What keeps deployments from being asked, by deployment id; a healthy one has no entry."""
-        if self._made is None or abs(now_s - self._made_s) >= _AGE_S:
-            self._clamp(now_s)
-            names = {name for name, known in self._known.items() if known.breaker.is_open}
-            names |= self._waits.names(now_s)
-            self._made_s = now_s
-            self._made = MappingProxyType({name: self._health(name, now_s) for name in sorted(names)})
-        return self._made
+        """What keeps deployments from being asked, by deployment id; a healthy one has no entry.
+
+        An entry is made when it is first looked up: a decision reads some of thousands. It is read in the turn of the
+        event loop in which it was asked for.
+        """
+        if not self._open and not self._waits:
+            return _ALL_HEALTHY
+        return _Healths(self, now_s)
 
     def want(self, deployment_ids: Iterable[str], now_s: float) -> None:
         """Notes deployments that a request would have asked but for their breakers: probes go to who needs them."""
-        for name in deployment_ids:
-            known = self._known.get(name)
-            if known is not None and known.breaker.is_open:
-                self._probes.want(name, now_s)
+        for name in self._open.intersection(deployment_ids):
+            self._probes.want(name, now_s)
 
     def take_probe(self, deployment_id: str, now_s: float) -> bool:
         """Takes this worker's free probe of a half-open deployment; False where it is not half open or none is free.
@@ -165,12 +159,10 @@ class Breakers:
         """
         if self._state(deployment_id, now_s) is not BreakerState.HALF_OPEN:
             return False
-        self._made = None
         return self._probes.take(deployment_id, now_s)
 
     def give_back_probe(self, deployment_id: str) -> None:
         """Ends a probe that told nothing."""
-        self._made = None
         self._probes.give_back(deployment_id)
 
     def outgoing(self, now_s: float) -> Contribution:
@@ -185,9 +177,7 @@ class Breakers:
         changes = (HashChange(_KEY, _LIFETIME_S, put=told),) if told else ()
         waits = self._waits.outgoing()
         half_open = [
-            name
-            for name, known in self._known.items()
-            if known.breaker.is_open and known.breaker.until_s <= now_s + _AHEAD_S
+            name for name in sorted(self._open) if self._known[name].breaker.until_s <= now_s + _AHEAD_S
         ]
         return Contribution(
             changes=(*counts, *changes, *waits.changes),
@@ -199,7 +189,6 @@ class Breakers:
         """Takes what the others saw and decided; what cannot be read is skipped, counted and written over."""
         if self._policy is None:
             return
-        self._made = None
         told = reply.hashes.get(_KEY, {})
         self._to_tell.clear()
         for name, text in list(told.items())[: self._most]:
@@ -217,7 +206,6 @@ class Breakers:
 
     def lost(self, *, was_sent: bool) -> None:
         """The exchange failed: this worker goes on with what it knows, and probes on its own."""
-        self._made = None
         self._window.lost(was_sent=was_sent)
         self._waits.lost()
         self._probes.lost()
@@ -249,7 +237,7 @@ class Breakers:
                 self._change(name, known, known.breaker.probed(now_s, self._rules), now_s)
             case BreakerState.HALF_OPEN:
                 cause = str(sign) if sign.is_fault else "a probe failed"
-                self._open(name, known, cause, now_s, outcome.retry_after_s)
+                self._trip(name, known, cause, now_s, outcome.retry_after_s)
             case BreakerState.CLOSED:
                 self._window.add(name, sign, now_s)
                 self._note(known, sign, outcome.retry_after_s, now_s)
@@ -270,9 +258,9 @@ class Breakers:
         window = self._window.counts(name, now_s, known.breaker.since_s)
         cause = cause_to_open(self._rules, window, known.in_a_row)
         if cause is not None:
-            self._open(name, known, cause, now_s, max(0.0, known.asked_until_s - now_s))
+            self._trip(name, known, cause, now_s, max(0.0, known.asked_until_s - now_s))
 
-    def _open(self, name: str, known: _Known, cause: str, now_s: float, asked_s: float | None) -> None:
+    def _trip(self, name: str, known: _Known, cause: str, now_s: float, asked_s: float | None) -> None:
         opened = known.breaker.opened(
             now_s,
             self._rules,
@@ -304,7 +292,10 @@ class Breakers:
             known.asked_until_s = 0.0
             self._probes.end(name)
         known.breaker = to
-        self._made = None
+        if to.is_open:
+            self._open.add(name)
+        else:
+            self._open.discard(name)
 
     def _adopt(self, name: str, text: str, now_s: float) -> None:
         told = Breaker.read(text)
@@ -344,7 +335,7 @@ class Breakers:
 
     def _health(self, name: str, now_s: float) -> EndpointHealth:
         known = self._known.get(name, _NOTHING)
-        breaker = known.breaker
+        breaker = known.breaker.clamped(now_s, self._rules)
         state = breaker.state(now_s)
         until_s = self._waits.until_s(name, now_s, self._rules.longest_wait_s)
         left_s = [each - now_s for each in (until_s, breaker.until_s) if each is not None and each > now_s]
@@ -360,19 +351,56 @@ class Breakers:
         known = self._known.get(name)
         return BreakerState.CLOSED if known is None else known.breaker.state(now_s)
 
+    def _is_healthy(self, name: str, now_s: float) -> bool:
+        is_waited_for = self._waits.until_s(name, now_s, self._rules.longest_wait_s) is not None
+        return name not in self._open and not is_waited_for
+
+    def _unhealthy(self, now_s: float) -> list[str]:
+        return sorted(self._open | self._waits.names(now_s))
+
     def _clamp(self, now_s: float) -> None:
-        for known in self._known.values():
+        for name in self._open:
+            known = self._known[name]
             known.breaker = known.breaker.clamped(now_s, self._rules)
 
     def _of(self, name: str, now_s: float) -> _Known:
-        known = self._known.setdefault(name, _Known())
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = _Known()
         self._known.move_to_end(name)
         if len(self._known) > self._most:
             gone, _ = self._known.popitem(last=False)
             self._window.forget([gone])
             self._to_tell.discard(gone)
+            self._open.discard(gone)
         known.breaker = known.breaker.clamped(now_s, self._rules)
         return known
 
 
+class _Healths(Mapping[str, EndpointHealth]):
+    """What is known of each deployment at one moment."""
+
+    __slots__ = ("_breakers", "_made", "_now_s")
+
+    def __init__(self, breakers: Breakers, now_s: float) -> None:
+        self._breakers = breakers
+        self._now_s = now_s
+        self._made: dict[str, EndpointHealth] = {}
+
+    def __getitem__(self, name: str) -> EndpointHealth:
+        found = self._made.get(name)
+        if found is None:
+            if self._breakers._is_healthy(name, self._now_s):  # noqa: SLF001 - one noun with its view
+                raise KeyError(name)
+            found = self._made[name] = self._breakers._health(name, self._now_s)  # noqa: SLF001 - as above
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._breakers._unhealthy(self._now_s))  # noqa: SLF001 - as above
+
+    def __len__(self) -> int:
+        return len(self._breakers._unhealthy(self._now_s))  # noqa: SLF001 - as above
+
+
 _NOTHING: Final = _Known()
+_ALL_HEALTHY: Final[Mapping[str, EndpointHealth]] = MappingProxyType({})

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.budgets import BudgetAccount, BudgetPeriod
 from litellm_plugin.routing.decision import Exclusion
 from litellm_plugin.state.leases import MOST_RESOURCES, Resource
@@ -27,6 +28,8 @@ _MOST_UNITS: Final = 10**14
 # Permits write tenants, and callers parts of a route: other text is a hash in a key, which its mark tells apart.
 _PLAIN_SUBJECT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASH_MARK: Final = "~"
+# After these a provider may have made an answer, and bills it.
+_MADE: Final = frozenset({AttemptStatus.SUCCESS, AttemptStatus.ABANDONED})
 _DAY_S: Final = 86_400.0
 # From the last spending on: twice the period, so that it outlives the period's end by the period's own length, and
 # a clock that jumps back finds it as it was.
@@ -87,6 +90,21 @@ class Budgets(Mapping[BudgetAccount, float]):
         for reservation in hold.reservations:
             self._book.release(reservation)
 
+    def end(self, hold: BudgetHold, status: AttemptStatus, billed_usd: float | None) -> None:
+        """Ends what an attempt took, by how it ended.
+
+        A bill counts whatever became of the answer. Without one an answer counts as what was expected, and so does
+        one that its client left: the provider may have made it. What failed is given back.
+        """
+        if billed_usd is None and status not in _MADE:
+            self.release(hold)
+        else:
+            self.settle(hold, billed_usd)
+
+    def tab(self) -> BudgetTab:
+        """What a new request has reserved: nothing yet."""
+        return BudgetTab(self)
+
     def miss(self, decision: Decision) -> None:
         """Asks the next exchange for leases that cover what a decision found too dear for this worker's.
 
@@ -98,6 +116,51 @@ class Budgets(Mapping[BudgetAccount, float]):
                 reservation = self._book.reserve(_resource(reading.account), units)
                 if reservation is not None:
                     self._book.release(reservation)
+
+
+class BudgetTab:
+    """What one request has reserved for the attempt that comes next, so that others see it as soon as it is decided.
+
+    Between a decision and its first attempt other requests are decided on; without this all of them would find the same
+    amount left.
+
+    Args:
+        budgets: This worker's budgets.
+    """
+
+    __slots__ = ("_budgets", "_deployment_id", "_hold")
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._deployment_id: str | None = None
+        self._hold = BudgetHold()
+
+    def plan(self, decision: Decision) -> None:
+        """Reserves for the first attempt of a plan, in place of an earlier plan's; of none, asks for larger leases."""
+        self.close()
+        self._budgets.miss(decision)
+        if decision.chosen is not None:
+            self._deployment_id = decision.chosen.deployment_id
+            self._hold = self._reserved(decision, self._deployment_id)
+
+    def begin(self, decision: Decision, deployment_id: str) -> BudgetHold:
+        """Hands over what an attempt at this deployment has reserved, which its end settles or gives back."""
+        hold, planned_id = self._hold, self._deployment_id
+        self._hold, self._deployment_id = BudgetHold(), None
+        if planned_id == deployment_id:
+            return hold
+        self._budgets.release(hold)
+        return self._reserved(decision, deployment_id)
+
+    def close(self) -> None:
+        """Gives back what no attempt took over."""
+        self._budgets.release(self._hold)
+        self._hold, self._deployment_id = BudgetHold(), None
+
+    def _reserved(self, decision: Decision, deployment_id: str) -> BudgetHold:
+        assessed = decision.assessment_of(deployment_id)
+        expected_usd = assessed.expected_cost_usd if assessed is not None else None
+        return self._budgets.spend(decision.accounts_of(deployment_id), expected_usd)
 
 
 def _costs_usd(assessments: Iterable[Assessment], reading: BudgetReading) -> Iterator[float | None]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RELATIVE_ERROR: Final = 0.01
+# The bound that is stated is 2 %; half of it would take twice the buckets, and each one is a field to tell and read.
+RELATIVE_ERROR: Final = 0.019
 GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-# One hour is longer than any provider keeps a request open; with the floor it bounds the buckets to under 1,000.
+# One hour is longer than any provider keeps a request open; with the floor it bounds the buckets to under 600.
 LONGEST_MS: Final = 3_600_000.0
 SHORTEST_MS: Final = 0.01
 
@@ -26,7 +27,7 @@ _LOG_GAMMA: Final = math.log(GAMMA)
 
 
 class LatencyHistogram:
-    """Counts of latencies in milliseconds; quantiles are within 1 % of the exact ones of what was added."""
+    """Counts of latencies in milliseconds; quantiles are within 2 % of the exact ones of what was added."""
 
     __slots__ = ("_buckets",)
 
@@ -54,6 +55,22 @@ class LatencyHistogram:
             left = self._buckets.pop(bucket, 0) - count * weight
             if left > 0:
                 self._buckets[bucket] = left
+
+    def beyond(self, other: LatencyHistogram) -> LatencyHistogram:
+        """The values that are here and not in another histogram."""
+        theirs = other._buckets
+        return LatencyHistogram(
+            {
+                bucket: more
+                for bucket, count in self._buckets.items()
+                if (more := count - theirs.get(bucket, 0)) > 0
+            }
+        )
+
+    def covers(self, other: LatencyHistogram) -> bool:
+        """Whether all values of another histogram are here."""
+        ours = self._buckets
+        return all(ours.get(bucket, 0) >= count for bucket, count in other._buckets.items())
 
     def quantiles_ms(self, *fractions: float) -> tuple[float | None, ...]:
         """The values at the given fractions, in milliseconds; None each when there are no values.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from litellm_plugin.state.exchange import Reply
     from litellm_plugin.state.memory import MemoryStore
 
-# A hash of 1,000 streams has 700 fields and takes 0.3 ms to read: in one go, beside the requests of a worker.
-MOST_READS: Final = 16
+# A hash of 1,000 streams has 700 fields and takes 0.3 ms to read, and requests wait while all of them are read.
+MOST_READS: Final = 8
 # LiteLLM's own ids are 64 characters long; whoever writes longer ones into the store is not heard.
 MOST_ID_CHARS: Final = 512
 
@@ -32,11 +32,11 @@ class SharedLatency:
 
     In the store each deployment has a hash for each slice (`latency:<deployment>:<slice>`, see `Tally`), and each
     slice has an index (`latencies:<slice>`): the number of attempts by deployment. The index is read once a period
-    and says which hashes hold what this worker has not read: those alone are asked for, at most 16 a period, the
+    and says which hashes hold what this worker has not read: those alone are asked for, at most 8 a period, the
     one that was read longest ago first. What a hash holds beyond what was read and told before is what others
     measured since; it enters the statistics at its age in slices. So work follows the number of deployments in use
     and not that of requests. What was measured is known everywhere within three periods (told, indexed, read); of
-    more than 16 deployments that others use, in proportion later.
+    more than 8 deployments that others use, in proportion later.
 
     Slices are numbered on the shared clock, ages are counted on the statistics' own: when the shared clock jumps,
     what is known stays, and other hashes are used from then on; what was told in the last periods before may not
@@ -64,8 +64,8 @@ class SharedLatency:
 
     def outgoing(self, now_s: float) -> Contribution:
         """Tells what was measured since the last period and asks for what can have changed."""
+        self.lost(was_sent=True)  # nobody told how the last period ended
         if not math.isfinite(now_s):
-            self._batch = None
             return Contribution()
         self._periods += 1
         number = int(now_s // self._store.slice_s)
@@ -122,6 +122,8 @@ class SharedLatency:
             unsent.merge(tally)
         elif len(self._unsent) < MOST_DEPLOYMENTS:
             self._unsent[deployment_id, local] = _copied(tally)
+        else:
+            self.skipped += 1
 
     def _drop_old_unsent(self, local: int) -> None:
         """Nobody reads slices before the previous one again: what was measured then is told to nobody."""
@@ -241,14 +243,12 @@ class _Known:
             sent: What was told with the batch that read it.
             is_whole: Whether nothing was left out of it.
         """
-        missing = _copied(self._held)
-        missing.subtract(tally)
         ours = self._held
-        if is_whole and not missing.is_empty:
-            ours = _copied(sent) if self._since is None else self._since
-        others = _copied(tally)
-        others.subtract(ours)
-        others.subtract(self.uncertain)
+        if is_whole and not tally.covers(ours):
+            ours = (sent or Tally()) if self._since is None else self._since
+        others = tally.beyond(ours)
+        if not self.uncertain.is_empty:
+            others = others.beyond(self.uncertain)
         self._held, self.uncertain, self._since = tally, Tally(), None
         self._listed = self._indexed
         return others

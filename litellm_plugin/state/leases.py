@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 # A period is about a second: three exchanges in a row have failed.
 STORE_LOST_AFTER_S: Final = 3.0
 # Longer than it takes to renew every lease of a full book, see `MOST_RESOURCES`.
-LEASE_TTL_S: Final = 15.0
+LEASE_TTL_S: Final = 20.0
 # What nobody looked at for so long is given back.
 SILENT_S: Final = 10.0
 # What a worker may spend of a resource that it holds no lease of yet: one part of so many of the limit.
 FIRST_SHARE: Final = 10
 # About 1 KB each; those that wait longest are renewed first, so many in one exchange.
 MOST_RESOURCES: Final = 4096
-MOST_PER_EXCHANGE: Final = 512
+MOST_PER_EXCHANGE: Final = 256
 # A worker holds what it spends in so many periods: its load may rise that much from one period to the next.
 _PERIODS_HELD: Final = 4.0
 # What a period without spending leaves of the expectation: a tenth after ten periods.
@@ -104,8 +104,7 @@ class LeaseBook:
     def left(self, resource: Resource) -> int:
         """How many units this worker may spend now, 0 or more; to look is enough to be granted a lease."""
         now_s = self._clock()
-        account = self._account(resource, now_s)
-        return max(0, account.left(now_s, is_lost=self._is_lost(now_s)))
+        return max(0, self._left(self._account(resource, now_s), now_s))
 
     def reserve(self, resource: Resource, units: int) -> Reservation | None:
         """Takes units from what is left; None where that is too little.
@@ -117,7 +116,7 @@ class LeaseBook:
             raise ValueError(f"expected 0 units or more of {resource.name}, got {units}")
         now_s = self._clock()
         account = self._account(resource, now_s)
-        if units > account.left(now_s, is_lost=self._is_lost(now_s)):
+        if units > self._left(account, now_s):
             account.unmet = max(account.unmet, min(units, resource.limit))
             return None
         account.spend(units, now_s)
@@ -180,8 +179,9 @@ class LeaseBook:
             account.lost(was_sent=was_sent)
         self._asked = ()
 
-    def _is_lost(self, now_s: float) -> bool:
-        return now_s - self._answered_at_s > STORE_LOST_AFTER_S
+    def _left(self, account: _Account, now_s: float) -> int:
+        is_lost = now_s - self._answered_at_s > STORE_LOST_AFTER_S
+        return account.known_left(now_s) if is_lost else account.leased_left(now_s)
 
     def _account(self, resource: Resource, now_s: float) -> _Account:
         """The resource's account, now the youngest; beyond the bound the one unused for longest goes."""
@@ -201,6 +201,7 @@ class _Account:
     """One resource in the book."""
 
     __slots__ = (
+        "_allowed",
         "_answered_at_s",
         "_demand",
         "_is_asleep",
@@ -231,18 +232,20 @@ class _Account:
         self._telling = _Spending()
         self._wanted: int | None = None
         self._lease: Lease | None = None
+        self._allowed = 0
         # It holds nothing because it asked for nothing.
         self._is_asleep = True
         self._answered_at_s = -math.inf
 
-    def left(self, now_s: float, *, is_lost: bool) -> int:
+    def leased_left(self, now_s: float) -> int:
+        """What is left of the lease, while the store answers."""
+        allowed = self._first_share(now_s) if self._is_asleep else self._allowed
+        return allowed - self._untold.total - self._telling.total
+
+    def known_left(self, now_s: float) -> int:
+        """What is left as far as this worker knows, while the store is silent."""
         oldest = self._oldest_slice(now_s)
-        spent = self._untold.units(oldest) + self._telling.units(oldest)
-        if is_lost:
-            return self._known_left(now_s) - spent
-        if self._is_asleep:
-            return self._first_share(now_s) - spent
-        return self._granted(oldest) + self._overdraft() - spent
+        return self._unused(now_s) - self._untold.units(oldest) - self._telling.units(oldest)
 
     def spend(self, units: int, now_s: float) -> None:
         self._untold.add(self._slice(now_s), units)
@@ -261,6 +264,8 @@ class _Account:
         self.unmet = 0
         self.asked_at_s = now_s
         self._telling, self._untold = self._untold, _Spending()
+        # Until the answer comes, not more than what is asked for: the rest may be granted to others.
+        self._allow(self._telling.total + self._wanted)
         return LeaseRequest(
             resource=self.resource.name,
             limit=self.resource.limit,
@@ -279,6 +284,7 @@ class _Account:
             held=min(max(0, lease.held), _MOST_UNITS),
         )
         self._is_asleep = wanted == 0
+        self._allow(self._lease.granted)
         self._answered_at_s = now_s
         self._telling = _Spending()
         self._wanted = None
@@ -288,26 +294,23 @@ class _Account:
         self._untold.add_all(self._telling)
         self._telling = _Spending()
         self._wanted = None
+        self._allow(_MOST_UNITS)
         self.is_unsure = was_sent or self.is_unsure
 
     def _want(self, now_s: float) -> int:
-        share = math.ceil(max(0, self._known_left(now_s)) / (2 * self._workers))
+        share = math.ceil(max(0, self._unused(now_s)) / (2 * self._workers))
         wanted = max(math.ceil(self._demand * _PERIODS_HELD), share, self.unmet, 1)
         return min(wanted, self.resource.limit)
 
-    def _granted(self, oldest: int) -> int:
-        """What was granted, while a question is under way not more than what it asks for."""
-        granted = self._lease.granted if self._lease else 0
-        return granted if self._wanted is None else min(granted, self._telling.units(oldest) + self._wanted)
-
-    def _overdraft(self) -> int:
-        """What may be spent beyond the lease: a worker's part of what nobody held when the store last answered."""
+    def _allow(self, at_most: int) -> None:
+        """Reckons what may be spent: the lease, and beyond it a worker's part of what nobody held at the last answer."""
         lease = self._lease
         if lease is None:
-            return 0
-        return min(lease.granted, max(0, self.resource.limit - lease.used - lease.held) // self._workers)
+            return
+        unleased = max(0, self.resource.limit - lease.used - lease.held)
+        self._allowed = min(lease.granted, at_most) + min(lease.granted, unleased // self._workers)
 
-    def _known_left(self, now_s: float) -> int:
+    def _unused(self, now_s: float) -> int:
         """What was not used when the store last answered; what was leaves the window at a steady rate."""
         if self._lease is None:
             return self.resource.limit
@@ -338,9 +341,10 @@ class _Account:
 class _Spending:
     """What was spent and not told, by slice of the window."""
 
-    __slots__ = ("_slices",)
+    __slots__ = ("_slices", "total")
 
     def __init__(self) -> None:
+        self.total = 0
         self._slices: dict[int, int] = {}
 
     @property
@@ -349,8 +353,9 @@ class _Spending:
 
     def add(self, number: int, units: int) -> None:
         self._slices[number] = self._slices.get(number, 0) + units
+        self.total += units
         if len(self._slices) > _SLICES + 1:
-            del self._slices[min(self._slices)]
+            self.total -= self._slices.pop(min(self._slices))
 
     def add_all(self, other: _Spending) -> None:
         for number, units in other._slices.items():

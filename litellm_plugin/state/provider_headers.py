@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MOST_WAIT_S: Final = 600.0
 MOST_UNITS: Final = 10**14
 
-_LITELLM_PREFIX: Final = "llm_provider-"
 _LONGEST: Final = 64
 _UNITS_S: Final = {
     "d": 86400.0,
@@ -75,13 +74,15 @@ NOTHING_SAID: Final = ProviderReading()
 def read_headers(headers: Mapping[str, object], wall_s: float) -> ProviderReading:
     """Reads what a provider says of its limits; what cannot be read was not said, and what is absurd is clamped.
 
-    Names are taken as providers send them, and as LiteLLM hands them on: behind `llm_provider-`, or with underscores.
+    Names are lower case, as providers' come out of httpx; or as LiteLLM hands them on: behind `llm_provider-`, or with
+    underscores.
 
     Args:
         headers: The headers, by name.
         wall_s: Seconds since the epoch, for resets that are dates.
     """
-    said = {_name(name): value for name, value in headers.items()}
+    # A look-up in httpx's own headers goes through all of them.
+    said = headers if isinstance(headers, dict) else dict(headers)
     return ProviderReading(
         requests=_allowance(said, wall_s, "requests"),
         tokens=_tokens(said, wall_s),
@@ -89,8 +90,38 @@ def read_headers(headers: Mapping[str, object], wall_s: float) -> ProviderReadin
     )
 
 
-def _name(name: str) -> str:
-    return name[:_LONGEST].lower().removeprefix(_LITELLM_PREFIX).replace("_", "-")
+def _spellings(name: str) -> tuple[str, ...]:
+    return name, f"llm_provider-{name}", name.replace("-", "_")
+
+
+def _names(*names: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(_spellings(name) for name in names)
+
+
+def _openai(what: str) -> tuple[tuple[str, ...], ...]:
+    return _names(*(f"x-ratelimit-{each}-{what}" for each in ("remaining", "limit", "reset")))
+
+
+def _anthropic(what: str) -> tuple[tuple[str, ...], ...]:
+    return _names(*(f"anthropic-ratelimit-{what}-{each}" for each in ("remaining", "limit", "reset")))
+
+
+# What is left, the limit and the reset, by what is limited.
+_LIMITS: Final = {
+    "requests": (_openai("requests"), _anthropic("requests")),
+    "tokens": (_openai("tokens"), _anthropic("tokens")),
+    "input-tokens": (_anthropic("input-tokens"),),
+    "output-tokens": (_anthropic("output-tokens"),),
+}
+_RETRY_AFTER_MS: Final = _spellings("retry-after-ms")
+_RETRY_AFTER: Final = _spellings("retry-after")
+
+
+def _value(said: Mapping[str, object], spellings: tuple[str, ...]) -> object:
+    for name in spellings:
+        if name in said:
+            return said[name]
+    return None
 
 
 def _tokens(said: Mapping[str, object], wall_s: float) -> Allowance | None:
@@ -105,25 +136,18 @@ def _tokens(said: Mapping[str, object], wall_s: float) -> Allowance | None:
 
 
 def _allowance(said: Mapping[str, object], wall_s: float, what: str) -> Allowance | None:
-    for remaining, limit, reset in (
-        (f"x-ratelimit-remaining-{what}", f"x-ratelimit-limit-{what}", f"x-ratelimit-reset-{what}"),
-        (
-            f"anthropic-ratelimit-{what}-remaining",
-            f"anthropic-ratelimit-{what}-limit",
-            f"anthropic-ratelimit-{what}-reset",
-        ),
-    ):
-        left = _units(said.get(remaining))
+    for remaining, limit, reset in _LIMITS[what]:
+        left = _units(_value(said, remaining))
         if left is not None:
-            return Allowance(left, _units(said.get(limit)), _reset(said.get(reset), wall_s))
+            return Allowance(left, _units(_value(said, limit)), _reset(_value(said, reset), wall_s))
     return None
 
 
 def _retry_after(said: Mapping[str, object], wall_s: float) -> float | None:
-    milliseconds = _number(said.get("retry-after-ms"))
+    milliseconds = _number(_value(said, _RETRY_AFTER_MS))
     if milliseconds is not None:
         return _wait(milliseconds / 1000)
-    text = _text(said.get("retry-after"))
+    text = _text(_value(said, _RETRY_AFTER))
     seconds = _number(text)
     return _wait(seconds) if seconds is not None else _until(text, wall_s)
 

@@ -145,6 +145,21 @@ class Tally:
         for kind, histogram in other.times.items():
             self.times[kind].subtract(histogram, weight)
 
+    def beyond(self, other: Tally) -> Tally:
+        """What is counted and timed here and not in another one."""
+        more = Tally()
+        for field, count in self.counts.items():
+            if count > (theirs := other.counts[field]):
+                more.counts[field] = count - theirs
+        more.times = {kind: histogram.beyond(other.times[kind]) for kind, histogram in self.times.items()}
+        return more
+
+    def covers(self, other: Tally) -> bool:
+        """Whether all that is counted and timed in another one is here."""
+        return all(self.counts[field] >= count for field, count in other.counts.items()) and all(
+            histogram.covers(other.times[kind]) for kind, histogram in self.times.items()
+        )
+
 
 def whole_number(text: str, most: int) -> int | None:
     """The number that a text of the store says; None unless it is whole, positive and not above the most."""

@@ -28,6 +28,9 @@ class Waits:
         self._to_tell: set[str] = set()
         self._telling: set[str] = set()
 
+    def __len__(self) -> int:
+        return len(self._until_s)
+
     def add(self, deployment_id: str, until_s: float, now_s: float) -> None:
         """Takes the answer of one attempt into account; a time that passed is none."""
         if until_s > max(now_s, self._until_s.get(deployment_id, now_s)):

@@ -20,9 +20,11 @@ from litellm_plugin.errors import Reason
 from litellm_plugin.records import RequestIds
 from litellm_plugin.routing import (
     Affinity,
+    BreakerState,
     Budget,
     BudgetPer,
     BudgetPeriod,
+    EndpointHealth,
     Moment,
     StatisticsSnapshot,
     WhenExceeded,
@@ -58,6 +60,17 @@ FACTS = st.fixed_dictionaries(
     }
 )
 
+HEALTH = st.builds(
+    EndpointHealth,
+    breaker=st.sampled_from(BreakerState),
+    cause=st.sampled_from(("", "5 failures in a row", "provider_auth")),
+    may_probe=st.booleans(),
+    retry_after_s=st.none() | st.floats(0, 300),
+    waits=st.sampled_from(("", "429")),
+    requests_left=st.none() | st.integers(0, 2),
+    tokens_left=st.none() | st.integers(0, 1000),
+)
+
 
 @settings(max_examples=300)
 @given(situation=situations(IDS), strategy=any_strategy, more=FACTS, data=st.data())
@@ -81,6 +94,7 @@ def test_a_record_replays_to_the_same_choice(build, situation, strategy, more, d
         taken_at_s=0.0,
         in_flight=data.draw(st.dictionaries(IDS, st.integers(0, 3))),
         budgets=Left(data.draw(st.dictionaries(st.sampled_from("XYZ"), st.floats(-1e-3, 2e-3)))),
+        health=data.draw(st.dictionaries(IDS, HEALTH)),
     )
     affinity = Affinity(
         data.draw(st.none() | IDS), data.draw(st.dictionaries(IDS, st.integers(1, 100), max_size=3))
@@ -148,6 +162,25 @@ def test_what_was_tried_and_went_down_was_tried(build):
         tried=frozenset({"a-1"}),
     )
     assert replayed.verdict.reason is made.verdict.reason is Reason.CHAIN_EXHAUSTED
+
+
+def test_the_least_bad_is_the_least_bad_again(build):
+    def is_open(retry_after_s):
+        return EndpointHealth(BreakerState.OPEN, "it failed", retry_after_s=retry_after_s)
+
+    made, replayed = again(
+        build,
+        a_policy(),
+        facts=a_request(),
+        scope=a_scope(),
+        candidates=[a_candidate("a"), a_candidate("b")],
+        statistics=StatisticsSnapshot(
+            {}, taken_at_s=0.0, health={"a-1": is_open(2.0), "b-1": is_open(1.0 / 3.0)}
+        ),
+        seed=1,
+    )
+    assert [each.deployment_id for each in replayed.plan] == ["b-1"]
+    assert replayed.notes == made.notes
 
 
 @pytest.mark.parametrize("record", [{}, {"request": None}, {"request": {"call_type": "chat"}}])

@@ -21,6 +21,7 @@ from routing_cases import a_candidate, a_policy, a_request, a_scope
 
 from litellm_plugin.errors import Reason
 from litellm_plugin.routing import (
+    AttemptStatus,
     Budget,
     BudgetAccount,
     BudgetPer,
@@ -309,6 +310,81 @@ class TestStoreLost:
         await exhaust(worker, clock, a_budget(), day="2026-11-22")
         clock.advance(STORE_LOST_AFTER_S + 1)
         assert worker.serve(a_budget()) is None
+
+
+class TestTab:
+    BUDGETS = (a_budget(name="T"), a_budget("provider", name="P"))
+
+    def left(self, worker):
+        decision = worker.decide(*self.BUDGETS, candidates=(SMALL, LARGE))
+        return {each.account.subject: each.left_usd for each in decision.budgets}
+
+    async def played(self, worker):
+        """A tab with a plan of two attempts, and what was left before it."""
+        self.left(worker)
+        await worker.exchange()
+        before = self.left(worker)
+        decision = worker.decide(*self.BUDGETS, candidates=(SMALL, LARGE))
+        tab = worker.budgets.tab()
+        tab.plan(decision)
+        return tab, decision, before
+
+    def taken(self, worker, before):
+        now = self.left(worker)
+        return {name: round(before[name] - now[name], 9) for name in before if before[name] != now[name]}
+
+    async def test_a_plan_reserves_its_first_attempt_before_it_begins(self, exchange, clock):
+        worker = Worker(exchange, clock)
+        tab, decision, before = await self.played(worker)
+        assert self.taken(worker, before) == {"acme": COST_USD, "openai": COST_USD}
+        tab.begin(decision, "a-1")
+        assert self.taken(worker, before) == {"acme": COST_USD, "openai": COST_USD}
+
+    async def test_another_attempt_takes_the_place_of_the_planned_one(self, exchange, clock):
+        worker = Worker(exchange, clock)
+        tab, decision, before = await self.played(worker)
+        tab.begin(decision, "b-1")
+        assert self.taken(worker, before) == {"acme": 10 * COST_USD, "azure": 10 * COST_USD}
+
+    async def test_a_second_attempt_reserves_its_own(self, exchange, clock):
+        worker = Worker(exchange, clock)
+        tab, decision, before = await self.played(worker)
+        worker.budgets.end(tab.begin(decision, "a-1"), AttemptStatus.SERVER_ERROR, None)
+        hold = tab.begin(decision, "b-1")
+        tab.close()
+        assert self.taken(worker, before) == {"acme": 10 * COST_USD, "azure": 10 * COST_USD}
+        worker.budgets.end(hold, AttemptStatus.SUCCESS, COST_USD)
+        assert self.taken(worker, before) == {"acme": COST_USD, "azure": COST_USD}
+
+    @pytest.mark.parametrize("how", ["closed", "planned-anew"])
+    async def test_what_was_planned_and_not_begun_is_given_back(self, exchange, clock, how):
+        worker = Worker(exchange, clock)
+        tab, _, before = await self.played(worker)
+        if how == "closed":
+            tab.close()
+            tab.close()
+        else:
+            tab.plan(worker.decide(*self.BUDGETS, candidates=()))
+        assert self.taken(worker, before) == {}
+
+    @pytest.mark.parametrize(
+        ("status", "bill", "spent"),
+        [
+            (AttemptStatus.SUCCESS, 0.5 * COST_USD, 0.5 * COST_USD),
+            (AttemptStatus.SUCCESS, 0.0, 0.0),
+            (AttemptStatus.SUCCESS, None, COST_USD),
+            (AttemptStatus.ABANDONED, None, COST_USD),
+            (AttemptStatus.SERVER_ERROR, None, 0.0),
+            (AttemptStatus.RATE_LIMITED, None, 0.0),
+            (AttemptStatus.TIMEOUT, 2 * COST_USD, 2 * COST_USD),
+        ],
+    )
+    async def test_what_counts_follows_how_the_attempt_ended(self, exchange, clock, status, bill, spent):
+        worker = Worker(exchange, clock)
+        tab, decision, _ = await self.played(worker)
+        worker.budgets.end(tab.begin(decision, "a-1"), status, bill)
+        leases = (await worker.exchange()).leases
+        assert leases["budget:T:acme:2026-11"].used / 1e6 == pytest.approx(spent)
 
 
 class TestSubjects:

@@ -78,6 +78,14 @@ def test_subtracting_never_leaves_less_than_nothing(values, others):
     assert histogram.buckets == {}
 
 
+@given(latencies, latencies)
+def test_what_lies_beyond_another_one_is_what_was_added_to_it(values, more):
+    whole, part = filled([*values, *more]), filled(values)
+    assert whole.beyond(part).buckets == filled(more).buckets
+    assert part.beyond(whole).buckets == {}
+    assert (whole.covers(part), part.covers(whole)) == (True, False)
+
+
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_every_float_has_a_bucket_in_the_range(value):
     assert FIRST_BUCKET <= bucket_of(value) <= LAST_BUCKET

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ OPENAI_SAYS = ProviderReading(Allowance(59, 60, 1.0), Allowance(149_984, 150_000
         pytest.param(OPENAI, id="as they are sent"),
         pytest.param({f"llm_provider-{name}": value for name, value in OPENAI.items()}, id="of an answer"),
         pytest.param({name.replace("-", "_"): value for name, value in OPENAI.items()}, id="of the log"),
-        pytest.param({name.title(): value for name, value in OPENAI.items()}, id="title case"),
+        pytest.param(httpx.Headers({name.title(): value for name, value in OPENAI.items()}), id="of httpx"),
         pytest.param(
             {name: int(value) if value.isdecimal() else value for name, value in OPENAI.items()},
             id="numbers",

@@ -327,6 +327,14 @@ class TestLosingTheStore:
         assert dict(ours.known) == {}
 
 
+def test_a_period_that_never_ended_counts_as_sent(shared, ours, theirs):
+    """As when the task that exchanges was cancelled."""
+    ours.measure(100)
+    shared.ask(ours.part.outgoing(shared.shared_now_s))
+    shared.periods(TOLD)
+    assert attempts_of(shared) == [1, 1]
+
+
 class TestCounting:
     """Whatever happens in whatever order, nothing counts twice, and nothing of a worker's own is lost."""
 
@@ -342,7 +350,7 @@ class TestCounting:
                 case "measure":
                     own[number] += 1
                     # Each in a bucket of its own.
-                    worker.measure(1.03 ** (sum(own) + 1))
+                    worker.measure(1.06 ** (sum(own) + 1))
                 case "exchange":
                     shared.exchange(worker)
                 case "wait":
