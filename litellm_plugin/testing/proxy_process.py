@@ -29,6 +29,7 @@ _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
 _TERMINATION_GRACE_S = 5.0
 _TAIL_CHARS = 6_000
+_WORKER_START_S = 60
 
 
 class ProxyProcess:
@@ -192,7 +193,11 @@ def _litellm() -> list[str]:
 
 
 def _arguments(config_path: str | Path, port: int, workers: int) -> list[str]:
-    options = {"--config": config_path, "--host": "127.0.0.1", "--port": port, "--num_workers": workers}
+    options = {"--config": config_path, "--host": "127.0.0.1", "--port": port}
+    if workers > 1:
+        # uvicorn asks each worker for a sign of life from the beginning, and ends it after 5 s without one; importing
+        # LiteLLM takes longer on a busy machine.
+        options |= {"--num_workers": workers, "--timeout_worker_healthcheck": _WORKER_START_S}
     return [str(part) for option in options.items() for part in option]
 
 

@@ -35,6 +35,7 @@ class Visit:
     text: str = ""
     is_own: bool = True
     error: str = ""
+    has_ended: bool = False
 
     @property
     def is_denied(self):
@@ -168,3 +169,4 @@ class Load:
         except (TimeoutError, httpx.HTTPError) as error:
             visit.error = repr(error)
         visit.took_s = time.monotonic() - visit.at_s
+        visit.has_ended = True

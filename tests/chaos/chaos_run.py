@@ -45,6 +45,7 @@ class Outcome:
     most_lines: int = 0
     tracebacks: str = ""
     is_met: bool = True
+    others: list[str] = field(default_factory=list)
 
     @property
     def faults(self):
@@ -57,7 +58,7 @@ class Outcome:
             "log lines": len(self.lines) <= self.most_lines,
             "unhandled exceptions": not self.tracebacks,
         }
-        return [name for name, holds in checks.items() if not holds]
+        return [*(name for name, holds in checks.items() if not holds), *self.others]
 
 
 def run(stage, fault, pace):

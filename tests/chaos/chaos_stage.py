@@ -18,6 +18,8 @@ from fleet import LOGGER_MODULE, OPENAI_ENDPOINTS, Fleet
 from redis import Redis
 from valkey_process import ValkeyProcess
 
+from litellm_plugin.testing import ProxyProcess
+
 # The plugin asks the store once a second; what it asked within three seconds it asks steadily.
 STEADY_S = 3.0
 PATIENCE_S = 60.0
@@ -78,6 +80,20 @@ class Stage:
         self.server.stop()
         self._behind.stop()
 
+    def restart(self):
+        """Another proxy with the same configuration and the same log, in the place of one that ended."""
+        fleet = self.fleet
+        fleet.client.close()
+        fleet.proxy.stop()
+        fleet.proxy = ProxyProcess(
+            Path(fleet.folder.name, "config.yaml"),
+            env={"PERMIT_ROUTER_LOG": str(fleet.log_path), **fleet.env},
+            cwd=fleet.folder.name,
+            workers=self.workers,
+        )
+        fleet.client = httpx.Client(base_url=fleet.proxy.url, timeout=30, trust_env=False)
+        fleet.ready()
+
     def open_store(self):
         self.server.start()
 
@@ -122,7 +138,10 @@ class Stage:
             AssertionError: It took longer than a minute.
         """
         found = {}
-        with httpx.Client(base_url=self.fleet.proxy.url, timeout=10, trust_env=False) as client:
+        # A connection is one worker's for as long as it is kept.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        url = self.fleet.proxy.url
+        with httpx.Client(base_url=url, timeout=10, trust_env=False, limits=limits) as client:
             while len(found) < self.workers:
                 asked_s = time.monotonic()
                 assert asked_s - since_s < PATIENCE_S, "the store was not read again"
@@ -156,7 +175,12 @@ class Stage:
 
 def unread_s(health):
     """For how long a worker has not read the store; for ever, where it never has."""
-    return max(math.inf if health[name] is None else health[name] for name in AGES)
+    # What the synchroniser tells stands under a name of its own; this entry is in nothing else.
+    shared = [
+        each["age_s"] for each in health.values() if isinstance(each, dict) and "missed_in_a_row" in each
+    ]
+    ages_s = [*(health[name] for name in AGES), *shared]
+    return max(math.inf if age_s is None else age_s for age_s in ages_s)
 
 
 def _made(folder, name):
