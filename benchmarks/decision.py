@@ -121,7 +121,7 @@ def _scope() -> RoutingScope:
 def _decision(candidates: int, rules: Sequence[Rule]) -> Callable[[], object]:
     listed = CandidateGroup.of(_candidate(number) for number in range(candidates))
     policy = RoutingPolicy(RuleSet(tuple(rules), Rule("default", None, Cost())), 3)
-    measured = EndpointStatistics(100, 1, 900.0, 2_100.0, 300.0, 700.0)
+    measured = EndpointStatistics(100, 1, 900.0, 2_100.0, 3_200.0, 300.0, 700.0, 1_100.0)
     snapshot = StatisticsSnapshot(dict.fromkeys(listed.deployment_ids, measured), taken_at_s=0.0)
     facts = request_facts(CallType.CHAT, "gpt", _body(1_000))
     scope = _scope()

@@ -43,6 +43,7 @@ class Reason(enum.StrEnum):
     NOT_AUTHORIZED = "not_authorized"
     NOT_ELIGIBLE = "not_eligible"
     LATENCY_BUDGET = "latency_budget"
+    BUDGET_EXCEEDED = "budget_exceeded"
     EGRESS_NOT_CLEARED = "egress_not_cleared"
     PATH_NOT_PERMITTED = "path_not_permitted"
     POLICY_STALE = "policy_stale"
@@ -81,6 +82,7 @@ _STATUS = {
     Reason.NOT_AUTHORIZED: 403,
     Reason.NOT_ELIGIBLE: 403,
     Reason.LATENCY_BUDGET: 403,
+    Reason.BUDGET_EXCEEDED: 403,
     Reason.EGRESS_NOT_CLEARED: 403,
     Reason.PATH_NOT_PERMITTED: 403,
     Reason.POLICY_STALE: 403,
@@ -144,10 +146,17 @@ class StoreUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistak
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a request ends: the reason (which fixes the status) and a sentence for the caller."""
+    """How a request ends.
+
+    Attributes:
+        reason: Fixes the status.
+        message: A sentence for the caller.
+        retry_after_s: When what kept it from being served may have passed, in seconds; None when nobody knows.
+    """
 
     reason: Reason
     message: str
+    retry_after_s: float | None = None
 
     @property
     def status(self) -> int:

@@ -21,6 +21,7 @@ STATUSES = {
         Reason.NOT_AUTHORIZED,
         Reason.NOT_ELIGIBLE,
         Reason.LATENCY_BUDGET,
+        Reason.BUDGET_EXCEEDED,
         Reason.EGRESS_NOT_CLEARED,
         Reason.PATH_NOT_PERMITTED,
         Reason.POLICY_STALE,

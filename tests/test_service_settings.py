@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing import AttemptStatus, Retry, RetryPolicy, Stickiness
+from litellm_plugin.routing import (
+    AttemptStatus,
+    Retry,
+    RetryBudgetRule,
+    RetryPolicy,
+    Stickiness,
+    WhenAllOpen,
+)
 from litellm_plugin.settings import Flags, load_policy
+from litellm_plugin.state import BreakerPolicy
 
 BLOCK = {
     "permit": {
@@ -23,8 +31,12 @@ BLOCK = {
 }
 
 
+def policy(**blocks):
+    return load_policy({**BLOCK, **blocks}, Flags(), base=Path())
+
+
 def routing(**blocks):
-    return load_policy({**BLOCK, **blocks}, Flags(), base=Path()).routing
+    return policy(**blocks).routing
 
 
 def test_what_nobody_says_is_what_routing_takes_by_itself():
@@ -63,6 +75,40 @@ def test_a_deadline_can_be_left_out():
     assert routing(resilience={"deadline_ms": None}).retries.deadline_ms is None
 
 
+def test_breakers_are_on_unless_said():
+    assert policy().breaker == BreakerPolicy()
+    assert policy().routing.when_all_open is WhenAllOpen.LEAST_BAD
+    assert policy(resilience={"breaker": None}).breaker is None
+
+
+def test_what_is_said_of_breakers_reaches_the_state_and_routing():
+    said = {
+        "failure_rate": 0.25,
+        "minimum_attempts": 20,
+        "window_seconds": 60,
+        "consecutive_failures": 3,
+        "open_seconds": 5,
+        "longest_open_seconds": 50,
+        "reset_after_seconds": 500,
+        "probes": 2,
+        "probes_to_close": 4,
+        "probe_timeout_seconds": 90,
+        "rate_limit_seconds": 1,
+        "longest_wait_seconds": 30,
+        "when_all_open": "refuse",
+    }
+    found = policy(resilience={"breaker": said})
+    assert found.breaker == BreakerPolicy(0.25, 20, 60.0, 3, 5.0, 50.0, 500.0, 2, 4, 90.0, 1.0, 30.0)
+    assert found.routing.when_all_open is WhenAllOpen.REFUSE
+
+
+def test_a_retry_budget_is_said_or_left_out():
+    budget = {"ratio": 0.1, "minimum": 1, "window_seconds": 20}
+    found = routing(resilience={"retry_budget": budget}).retries.budget
+    assert found == RetryBudgetRule(ratio=0.1, minimum=1, window_s=20.0)
+    assert routing(resilience={"retry_budget": None}).retries.budget is None
+
+
 @pytest.mark.parametrize(
     ("block", "message"),
     [
@@ -73,6 +119,20 @@ def test_a_deadline_can_be_left_out():
         pytest.param({"resilience": {"max_chain_cost_usd": 0}}, "greater than 0", id="cost"),
         pytest.param({"resilience": {"max_chain_cost_usd": float("nan")}}, "max_chain_cost_usd", id="nan"),
         pytest.param({"resilience": {"max_chain_cost_usd": "1"}}, "valid number", id="text"),
+        pytest.param({"resilience": {"breaker": {"probe": 1}}}, "did you mean 'probes'", id="breaker"),
+        pytest.param({"resilience": {"breaker": {"failure_rate": 0}}}, "greater than 0", id="rate"),
+        pytest.param(
+            {"resilience": {"breaker": {"open_seconds": 60, "longest_open_seconds": 30}}},
+            "expected to be `open_seconds` \\(60\\) or more",
+            id="open-times",
+        ),
+        pytest.param(
+            {"resilience": {"breaker": {"when_all_open": "guess"}}}, "'least_bad' or 'refuse'", id="all-open"
+        ),
+        pytest.param({"resilience": {"retry_budget": {"rate": 1}}}, "did you mean 'ratio'", id="budget"),
+        pytest.param(
+            {"resilience": {"retry_budget": {"minimum": -1}}}, "greater than or equal to 0", id="minimum"
+        ),
         pytest.param(
             {"stickiness": {"session": {"leave_at_gain": 1.5}}}, "less than or equal to 1", id="gain"
         ),

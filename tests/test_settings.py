@@ -30,6 +30,7 @@ from litellm_plugin.routing import (
     Static,
     Table,
     Weighted,
+    WhenExceeded,
 )
 from litellm_plugin.settings import Flags, check_endpoints, load_policy
 
@@ -1011,3 +1012,80 @@ class TestPaths:
         block = {**BLOCK, "paths": [{**self.THROUGH, "endpoint": "azure-eu-gpt4"}]}
         with pytest.raises(ConfigurationError, match="did you mean 'azure-eu-gpt4o'"):
             check_endpoints(load(block, tmp_path), ["azure-eu-gpt4o"])
+
+
+class TestBudgets:
+    FREE: ClassVar = {
+        "per": "tenant",
+        "where": 'permit.tenant_tier == "free"',
+        "limit_usd": 50,
+        "period": "month",
+        "when_exceeded": "cheapest",
+    }
+
+    def budgets(self, tmp_path, *entries, **changes):
+        block = {**BLOCK, "quality_tiers": ["small", "large"], "budgets": list(entries), **changes}
+        return load(block, tmp_path).routing.budgets
+
+    def test_all_of_it_is_read(self, tmp_path):
+        (budget,) = self.budgets(tmp_path, {**self.FREE, "name": "free"})
+        assert (budget.name, budget.per, budget.limit_usd, budget.period) == ("free", "tenant", 50.0, "month")
+        assert (budget.where.source, budget.when_exceeded, budget.tier) == (
+            self.FREE["where"],
+            WhenExceeded.CHEAPEST,
+            None,
+        )
+
+    def test_it_refuses_if_nothing_else_is_said(self, tmp_path):
+        (budget,) = self.budgets(tmp_path, {"per": "provider", "limit_usd": 0.5, "period": "day"})
+        assert (budget.when_exceeded, budget.where) == (WhenExceeded.REFUSE, None)
+
+    def test_it_degrades_to_a_tier(self, tmp_path):
+        (budget,) = self.budgets(tmp_path, {**self.FREE, "when_exceeded": {"tier": "small"}})
+        assert (budget.when_exceeded, budget.tier) == (WhenExceeded.TIER, "small")
+
+    def test_a_name_that_is_left_out_is_the_same_whatever_the_limit_and_the_place(self, tmp_path):
+        week = {"per": "tenant", "limit_usd": 1, "period": "week"}
+        names = [each.name for each in self.budgets(tmp_path, self.FREE, week)]
+        again = [each.name for each in self.budgets(tmp_path, week, {**self.FREE, "limit_usd": 60})]
+        assert names == again[::-1]
+        assert names[1] == "tenant-week"
+        assert names[0].startswith("tenant-month-")
+
+    def test_two_budgets_do_not_share_a_name(self, tmp_path):
+        entries = [self.FREE, {**self.FREE, "limit_usd": 60}]
+        assert "is taken; give each a `name`" in refusal({**BLOCK, "budgets": entries}, tmp_path)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            pytest.param({"per": "user"}, "budgets.0.per", id="per-what-nobody-knows"),
+            pytest.param({"period": "year"}, "budgets.0.period", id="another-period"),
+            pytest.param({"limit_usd": 0}, "budgets.0.limit_usd", id="nothing"),
+            pytest.param({"limit_usd": float("inf")}, "budgets.0.limit_usd", id="no-limit"),
+            pytest.param({"limit_usd": "50"}, "budgets.0.limit_usd", id="text"),
+            pytest.param(
+                {"when_exceeded": "cheap"}, "`refuse`, `cheapest` or `{tier: NAME}`", id="another-way"
+            ),
+            pytest.param(
+                {"when_exceeded": {"tiers": "small"}}, "`refuse`, `cheapest` or `{tier: NAME}`", id="tiers"
+            ),
+            pytest.param({"when_exceeded": {"tier": "smal"}}, "did you mean 'small'?", id="unknown-tier"),
+            pytest.param({"per": "endpoint"}, "others serve", id="endpoint-with-when-exceeded"),
+            pytest.param(
+                {"where": 'permit.tenant_tier == "fre"'}, "did you mean 'free'?", id="undeclared-value"
+            ),
+            pytest.param({"where": "permit.sub == 'x'"}, "unknown name 'permit.sub'", id="identity"),
+            pytest.param({"where": "request.input_tokens"}, "expected a boolean", id="no-condition"),
+            pytest.param({"limit": 3}, "did you mean 'limit_usd'?", id="misspelt"),
+            pytest.param({"name": "a b"}, "budgets.0.name", id="name"),
+        ],
+    )
+    def test_another_form_is_refused(self, tmp_path, change, said):
+        block = {**BLOCK, "quality_tiers": ["small"], "budgets": [{**self.FREE, **change}]}
+        assert said in refusal(block, tmp_path)
+
+    def test_what_a_budget_reads_is_known(self, tmp_path):
+        block = {**BLOCK, "budgets": [{**self.FREE, "where": 'request.language == "de"'}]}
+        assert load(block, tmp_path).routing.reads("request.language")
+        assert not load(BLOCK, tmp_path).routing.reads("request.language")

@@ -80,7 +80,7 @@ def _store_findings(policy: PolicySnapshot) -> Iterator[str]:
     if policy.redis_url is None:
         return
     try:
-        connect(policy.redis_url)  # opens nothing yet
+        connect(policy.redis_url, source=policy.redis_source)  # opens nothing yet
     except ConfigurationError as error:
         yield str(error)
 

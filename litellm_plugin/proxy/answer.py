@@ -112,7 +112,7 @@ class Answer:
             decision_id=decision_id,
             template=state.template,
         )
-        lines = denial.headers(verdict, state.retry_after_s)
+        lines = denial.headers(verdict, state.retry_after_s or verdict.retry_after_s)
         ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
         if not self.is_use:
             await self._runtime.give_back(state)
@@ -130,7 +130,7 @@ class Answer:
             return
         is_redirect = _FIRST_ERROR_STATUS <= status < _FIRST_CLIENT_ERROR
         if is_redirect or status in _FAILED_ELSEWHERE or status >= _FIRST_SERVER_ERROR:
-            self._state.end(unserved(self._state, self._runtime.clock.monotonic()))
+            self._state.end(unserved(self._runtime, self._state))
 
     def _is_undecided(self) -> bool:
         """Whether an answer came although no call passed the final check; one from the cache has passed it.

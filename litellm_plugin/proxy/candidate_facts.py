@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from litellm_plugin.proxy.cost_map import known_model, resolved
+from litellm_plugin.proxy.cost_map import is_known, known_model, resolved
 from litellm_plugin.proxy.prices import DECLARED, PARAMS, price_list
 from litellm_plugin.routing.candidates import Candidate
 from litellm_plugin.routing.facts import Capability
@@ -88,6 +88,7 @@ def candidate_facts(entry: Mapping[str, Any]) -> CandidateFacts:
         deployment_id=deployment_id(entry),
         endpoint=endpoint_name(entry),
         model=found.first("model", (PARAMS, _text(params.get("model")))),
+        provider=provider if is_known(provider) else None,
         clearances=found.first("clearances", (DECLARED, _names(info.get("clearances")))),
         attributes=found.first("attributes", (DECLARED, _names(info.get("attributes")))) or frozenset(),
         latency_classes=found.first("latency_classes", (DECLARED, _names(info.get("latency_classes")))),

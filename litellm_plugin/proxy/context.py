@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.caller_facts import CallerFacts
     from litellm_plugin.proxy.openings import Openings
     from litellm_plugin.proxy.shadow import Shadow
+    from litellm_plugin.proxy.shared_state import Hold
     from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.proxy.stored import StoredId
     from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
     from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
+    from litellm_plugin.state import BudgetTab
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Attempt:
         expected_output_tokens: The length of the answer that it was reckoned with.
         route: The route whose next answers its own tells the length of (`route_of`); None where it tells of none.
         would_have: What would have been called in its place, where nothing is enforced and LiteLLM chose otherwise.
+        hold: What it took of limits and budgets; None where it took nothing.
     """
 
     number: int
@@ -59,6 +62,7 @@ class Attempt:
     expected_output_tokens: float | None = None
     route: str | None = None
     would_have: Candidate | None = None
+    hold: Hold | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +111,8 @@ class Permitted:
         closed: Whether the request is over, so that nothing may be sent on its behalf.
         spared: How the request would have ended, where nothing is enforced.
         wanted: The deployment that would have been called next, where nothing is enforced.
+        hold: What the attempt took that was selected and is not made yet.
+        tab: What is reserved of budgets for the attempt that comes next; None where none applies.
     """
 
     policy: PolicySnapshot
@@ -144,6 +150,8 @@ class Permitted:
     closed: bool = False
     spared: Verdict | None = None
     wanted: Candidate | None = None
+    hold: Hold | None = None
+    tab: BudgetTab | None = None
 
     @property
     def is_socket(self) -> bool:

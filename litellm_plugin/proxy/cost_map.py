@@ -10,6 +10,7 @@ import litellm
 from litellm.litellm_core_utils.get_llm_provider_logic import get_llm_provider
 
 UNKNOWN: Final[tuple[str, Mapping[str, Any]]] = ("", {})
+_UNKNOWN: Final = "unknown:"
 # `litellm.get_model_info` asks these providers, or logs in to them: llms/{ollama,lemonade}/, utils.py, constants.py.
 _ASKED: Final = frozenset({"ollama", "ollama_chat", "lemonade", "huggingface", "github_copilot", "chatgpt"})
 # litellm/utils.py, `_check_provider_match`: whose entries stand for more than one provider.
@@ -34,13 +35,18 @@ def known_model(
     return UNKNOWN
 
 
+def is_known(provider: str) -> bool:
+    """Whether LiteLLM can place a model that `resolved` gave this provider for."""
+    return not provider.startswith(_UNKNOWN)
+
+
 @lru_cache(maxsize=1024)
 def resolved(model: str, custom_llm_provider: str | None) -> tuple[str, str]:
     """The bare model and the provider that LiteLLM will call for it."""
     try:
         bare, provider, _, _ = get_llm_provider(model=model, custom_llm_provider=custom_llm_provider)
     except Exception:  # noqa: BLE001 - LiteLLM raises many kinds here; a model it cannot place matches nothing
-        return model, f"unknown:{model}:{custom_llm_provider}"
+        return model, f"{_UNKNOWN}{model}:{custom_llm_provider}"
     # LiteLLM's own mark for a model that answers chats through the Responses API.
     return str(bare).removeprefix(f"{provider}/").removeprefix("responses/"), str(provider)
 

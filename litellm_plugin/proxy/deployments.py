@@ -11,12 +11,14 @@ import litellm
 from litellm_plugin.proxy.candidate_facts import candidate, deployment_id, endpoint_name
 from litellm_plugin.proxy.cost_map import resolved
 from litellm_plugin.proxy.fields import DESTINATION
+from litellm_plugin.proxy.quota_facts import quota
 from litellm_plugin.routing import CandidateGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from litellm_plugin.routing.candidates import Candidate
+    from litellm_plugin.state import Quota
 
 __all__ = ["Deployments", "candidate", "deployment_id", "endpoint_name", "mismatch", "provider_name"]
 
@@ -120,6 +122,12 @@ class Deployments:
         if router is None:
             return None
         return frozenset(filter(None, map(endpoint_name, router.get_model_list() or [])))
+
+    def quotas(self) -> dict[str, Quota]:
+        """What each deployment may be sent in a minute, by its id."""
+        router = self.router()
+        entries = router.get_model_list() or [] if router is not None else []
+        return {deployment_id(entry): quota(entry) for entry in entries}
 
     def _candidate(self, entry: Mapping[str, Any]) -> Candidate:
         info, params, prices = entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost

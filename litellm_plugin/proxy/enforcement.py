@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
     from litellm_plugin.proxy.runtime import Runtime
-    from litellm_plugin.routing import RequestFacts, RoutingScope
+    from litellm_plugin.routing import Decision, RequestFacts, RoutingScope
 
 
 class _NoRetries(int):
@@ -141,7 +141,7 @@ class Enforcement:
             known = self._planner.plan(state, group, candidates)
         if known.decision.verdict is not None:
             raise RequestDenied(known.decision.verdict)
-        following = self._planner.following(state, known)
+        following = self._planner.take(state, known)
         if not isinstance(following, Candidate):
             raise RequestDenied(self._unserved(state))
         return following.deployment_id
@@ -291,7 +291,7 @@ class Enforcement:
                 Verdict(Reason.CHAIN_EXHAUSTED, "The answer has begun; no other endpoint may continue it.")
             )
         holds(lambda: recheck(state.permit, self._runtime.claims, self._runtime.clock.wall()))
-        if halted(state.policy.routing.retries, chain_of(state, self._runtime.clock.monotonic())) is not None:
+        if halted(state.policy.routing.retries, chain_of(self._runtime, state)) is not None:
             raise RequestDenied(self._unserved(state))
 
     def _keep_to_plan(self, state: Permitted, known: RoutedGroup | None) -> None:
@@ -307,13 +307,13 @@ class Enforcement:
             raise RequestDenied(self._unserved(state))
 
     def _unserved(self, state: Permitted) -> Verdict:
-        return unserved(state, self._runtime.clock.monotonic())
+        return unserved(self._runtime, state)
 
     def _begin(self, state: Permitted, routed: RoutedGroup, candidate: Candidate) -> None:
         if candidate.endpoint not in state.scope.endpoints:
             raise RequestDenied(Verdict(Reason.NOT_AUTHORIZED, "The endpoint is not in the authorized set."))
-        self._runtime.store.begin(candidate.deployment_id)
-        state.attempts.append(next_attempt(state, routed, candidate, self._runtime.clock.monotonic()))
+        attempt = next_attempt(state, routed, candidate, self._runtime.clock.monotonic())
+        begin_attempt(self._runtime, state, attempt, routed.decision)
 
     def _cache_scope(self, state: Permitted, call: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
         """LiteLLM's cache controls with a namespace that no other tenant, classification or endpoint shares.
@@ -349,6 +349,30 @@ def next_attempt(state: Permitted, routed: RoutedGroup, candidate: Candidate, st
         expected_output_tokens=assessed.expected_output_tokens if assessed else None,
         route=_route(routed.decision.facts, routed.decision.scope),
     )
+
+
+def begin_attempt(runtime: Runtime, state: Permitted, attempt: Attempt, decision: Decision | None) -> None:
+    """Counts an attempt that is about to be made, with what selection took for it.
+
+    Args:
+        runtime: What this worker knows.
+        state: The request.
+        attempt: The attempt.
+        decision: The decision that weighed its candidate; None where none did.
+    """
+    shared, spent = runtime.shared, state.spent
+    deployment_id = attempt.candidate.deployment_id
+    hold, state.hold = state.hold, None
+    if hold is not None and hold.deployment_id != deployment_id:
+        shared.give_back(hold)
+        hold = None
+    if hold is None and decision is not None:
+        # It met no selection: what is spent all the same has to be known.
+        hold = shared.spend(state, decision, attempt.candidate)
+    attempt.hold = hold
+    first = spent[0].candidate.endpoint if spent else attempt.candidate.endpoint
+    shared.begin(deployment_id, first=first, is_first=not spent)
+    state.attempts.append(attempt)
 
 
 def _caller(state: Permitted, data: Mapping[str, Any]) -> CallerFacts:

@@ -55,8 +55,8 @@ class InForce:
 
     @property
     def reads_language(self) -> bool:
-        """Whether a rule of either policy reads the language of a prompt."""
-        own = self.policy.routing.rules.reads("request.language")
+        """Whether a rule or a budget of either policy reads the language of a prompt."""
+        own = self.policy.routing.reads("request.language")
         return own or (self.shadow is not None and self.shadow.reads("request.language"))
 
     def revoking(self, stored: StoredRevocations | None) -> InForce:

@@ -15,7 +15,7 @@ from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.context import Administrative, Attempt, Permitted, Spared, current_state, enter
 from litellm_plugin.proxy.deployments import deployment_id
 from litellm_plugin.proxy.egress import DESTINATIONS
-from litellm_plugin.proxy.enforcement import next_attempt
+from litellm_plugin.proxy.enforcement import begin_attempt, next_attempt
 from litellm_plugin.proxy.fields import DESTINATION
 from litellm_plugin.proxy.payload import Disconnected
 from litellm_plugin.proxy.scope import TRACE_HEADER, without_permit
@@ -308,8 +308,7 @@ class ObservedCalls:
             )
         )
         attempt.would_have = would_have
-        self._runtime.store.begin(called)
-        state.attempts.append(attempt)
+        begin_attempt(self._runtime, state, attempt, routed.decision if routed else None)
 
     def _group_of(self, called: str) -> str:
         """The model group that LiteLLM's configuration puts a deployment in."""

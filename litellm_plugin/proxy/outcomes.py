@@ -19,6 +19,7 @@ from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
+from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 
@@ -65,13 +66,14 @@ class Outcomes:
             return
         http_status = _http_status(exception)
         status = _found_nothing(state, http_status) or classify(exception)
+        self._hear(attempt, _headers(exception))
         now_s = self._runtime.clock.monotonic()
         attempt.status = status
         attempt.may_have_acted = status.may_have_acted and not _was_never_sent(exception, state.handled)
         if status.is_retryable:
             attempt.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
-            state.end(unserved(state, now_s))
-        is_final = not isinstance(next_step(state, now_s), Candidate)
+            state.end(unserved(self._runtime, state))
+        is_final = not isinstance(next_step(self._runtime, state), Candidate)
         self._close(
             state,
             attempt,
@@ -98,6 +100,7 @@ class Outcomes:
             used = {}  # The usage of a stored answer was paid for when it was made.
         if not cache_hit:
             self._remember(state, attempt)
+            self._hear(attempt, (facts.get("hidden_params") or {}).get("additional_headers"))
         self._close(
             state,
             attempt,
@@ -135,6 +138,11 @@ class Outcomes:
                 tokens=facts.prefix_tokens,
                 lifetime_s=lifetime_s,
             )
+
+    def _hear(self, attempt: Attempt, headers: object) -> None:
+        """Takes what the provider says of its own limits."""
+        if isinstance(headers, Mapping):
+            self._runtime.shared.hear(attempt.candidate.deployment_id, headers)
 
     def broken(self, kwargs: Mapping[str, Any]) -> None:
         """Closes an attempt whose stream broke; what failed before its stream opened is closed already."""
@@ -184,9 +192,24 @@ class Outcomes:
         **facts: Any,
     ) -> None:
         attempt.status = status
-        self._runtime.store.end(attempt.candidate.deployment_id)
-        if not cache_hit and state.call_type not in _UNREPORTED:
-            self._runtime.store.record(
+        is_measured = not cache_hit and state.call_type not in _UNREPORTED
+        hold, attempt.hold = attempt.hold, None
+        self._runtime.shared.end(
+            attempt.candidate.deployment_id,
+            hold,
+            Ended(
+                status,
+                began_s=attempt.started_s,
+                retry_after_s=attempt.retry_after_s,
+                # A provider that refuses a request has not begun it, but has counted it.
+                was_sent=not cache_hit and (attempt.may_have_acted or not status.may_have_acted),
+                tokens=_sum(facts.get("input_tokens"), output_tokens),
+                cost_usd=facts.get("cost_usd"),
+                is_measured=is_measured,
+            ),
+        )
+        if is_measured:
+            self._runtime.shared.measure(
                 Measurement(
                     deployment_id=attempt.candidate.deployment_id,
                     status=status,
@@ -208,6 +231,11 @@ class Outcomes:
             output_tokens=output_tokens,
             **facts,
         )
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    """The tokens of both ways; None where neither is known."""
+    return None if first is None and second is None else (first or 0) + (second or 0)
 
 
 # Calls that LiteLLM's loggers hear of in part, and that take no time that says something of the model.
@@ -284,8 +312,7 @@ def _of_status(status: int) -> AttemptStatus:
 
 def _retry_after_s(exception: BaseException, now: float) -> float | None:
     """What the provider asked for: seconds or a date, RFC 9110 §10.2.3; None when it asked for nothing readable."""
-    response = getattr(exception, "response", None)
-    headers = getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None)
+    headers = _headers(exception)
     if not isinstance(headers, Mapping):
         return None
     value = headers.get("retry-after")
@@ -297,6 +324,12 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _headers(exception: BaseException) -> object:
+    """The headers of a provider's refusal."""
+    response = getattr(exception, "response", None)
+    return getattr(exception, "litellm_response_headers", None) or getattr(response, "headers", None)
 
 
 def _model_id(kwargs: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from litellm_plugin.proxy.context import RoutedGroup
 from litellm_plugin.proxy.denial import verdict_of
 from litellm_plugin.proxy.shadow import Basis
 from litellm_plugin.routing import (
+    NO_RETRIES,
     CallType,
     Candidate,
     Chain,
@@ -63,7 +64,7 @@ class Planner:
         decision, shadowed = self._decide(state, group, candidates)
         if decision.verdict is not None and any(each.decision.plan for each in state.groups.values()):
             # What was authorized was tried: the caller sees an outage inside the set, not a refusal.
-            verdict = unserved(state, self._runtime.clock.monotonic())
+            verdict = unserved(self._runtime, state)
             decision = replace(decision, verdict=verdict)
         return self._record(state, group, decision, shadowed)
 
@@ -115,7 +116,7 @@ class Planner:
         """The decision, and what the shadow policy makes of the same request."""
         holds(lambda: check_model(state.permit, group))
         started_s = self._runtime.clock.monotonic()
-        statistics = self._runtime.store.snapshot()
+        statistics = self._runtime.shared.snapshot()
         routing = state.policy.routing
         facts = replace(facts_of(state), model_group=group)
         affinity = self._affinity(state, facts)
@@ -130,6 +131,7 @@ class Planner:
             tried=state.tried,
             affinity=routing.stickiness.sees(affinity),
         )
+        self._runtime.shared.decided(state, decision)
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
@@ -166,7 +168,22 @@ class Planner:
 
     def following(self, state: Permitted, routed: RoutedGroup) -> Candidate | Halt:
         """The candidate of a group's plan that the next attempt takes, or why there is none."""
-        return _following(state, routed.decision, self._runtime.clock.monotonic())
+        return _following(self._runtime, state, routed.decision)
+
+    def take(self, state: Permitted, routed: RoutedGroup) -> Candidate | Halt:
+        """The same, with what the attempt needs taken for it; the attempt or the request's end gives it back."""
+        shared = self._runtime.shared
+        if state.hold is not None:
+            shared.give_back(state.hold)
+            state.hold = None
+        for _ in routed.decision.plan:
+            following = self.following(state, routed)
+            if not isinstance(following, Candidate):
+                return following
+            state.hold = shared.take(state, routed.decision, following)
+            if state.hold is not None:
+                return following
+        return Halt.EXHAUSTED
 
     def _affinity(self, state: Permitted, facts: RequestFacts) -> Affinity:
         """What either policy wants to know of earlier requests."""
@@ -190,22 +207,17 @@ def stickiness_of(state: Permitted) -> tuple[Stickiness, ...]:
     return (own,) if state.shadow is None else (own, state.shadow.stickiness)
 
 
-def next_step(state: Permitted, now_s: float) -> Candidate | Halt:
+def next_step(runtime: Runtime, state: Permitted) -> Candidate | Halt:
     """What one of the request's plans would try next, or why nothing is tried any more."""
-    steps = [_following(state, each.decision, now_s) for each in state.groups.values()]
+    steps = [_following(runtime, state, each.decision) for each in state.groups.values()]
     found = next((step for step in steps if isinstance(step, Candidate)), None)
     return found or next((step for step in steps if step is not Halt.EXHAUSTED), Halt.EXHAUSTED)
 
 
-def unserved(state: Permitted, now_s: float) -> Verdict:
-    """The verdict for a request whose authorized endpoints were tried and did not serve it.
-
-    Args:
-        state: The request.
-        now_s: Monotonic seconds.
-    """
+def unserved(runtime: Runtime, state: Permitted) -> Verdict:
+    """The verdict for a request whose authorized endpoints were tried and did not serve it."""
     request_id = state.permit.request_id
-    step = next_step(state, now_s)
+    step = next_step(runtime, state)
     if step is Halt.WRITES:
         return Verdict(
             Reason.NOT_REPEATED,
@@ -248,27 +260,28 @@ def holds(check: Callable[[], None]) -> None:
         raise RequestDenied(verdict_of(rejected)) from rejected
 
 
-def _following(state: Permitted, decision: Decision, now_s: float) -> Candidate | Halt:
+def _following(runtime: Runtime, state: Permitted, decision: Decision) -> Candidate | Halt:
     return following(
         state.policy.routing.retries,
-        chain_of(state, now_s),
-        decision.plan,
+        chain_of(runtime, state),
+        [each for each in decision.plan if runtime.shared.may_take(decision, each)],
         model_group=decision.facts.model_group,
         costs_usd=_costs_usd(decision),
     )
 
 
-def chain_of(state: Permitted, now_s: float) -> Chain:
+def chain_of(runtime: Runtime, state: Permitted) -> Chain:
     """The request with the attempts behind it, as the retry rules read it."""
-    facts = facts_of(state)
+    facts, spent = facts_of(state), state.spent
     return Chain(
-        past=tuple(_past(each) for each in state.spent),
+        past=tuple(_past(each) for each in spent),
         limit=state.attempt_limit,
         # A session lasts as long as its user talks.
-        elapsed_ms=0.0 if state.is_socket else (now_s - state.received_s) * 1000,
+        elapsed_ms=0.0 if state.is_socket else (runtime.clock.monotonic() - state.received_s) * 1000,
         writes=facts.writes,
         has_idempotency_key=facts.is_idempotent or state.permit.idempotency_key is not None,
         max_cost_usd=state.scope.max_cost_usd,
+        load=runtime.shared.retry_load(spent[0].candidate.endpoint) if spent else NO_RETRIES,
     )
 
 
@@ -300,6 +313,8 @@ def _why(step: Candidate | Halt, state: Permitted) -> str:
             return ": another attempt could cost more than the request may"
         case Halt.ERROR_CLASS:
             return f": after {last or 'a failure'} the policy tries no other"
+        case Halt.RETRY_BUDGET:
+            return ": retries of that endpoint's requests are used up for the moment"
         case _:
             return ""
 

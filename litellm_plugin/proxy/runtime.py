@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 from collections import deque
 from dataclasses import dataclass, replace
@@ -22,13 +23,14 @@ from litellm_plugin.proxy.in_force import InForce, has_keys, in_force
 from litellm_plugin.proxy.key_sources import key_source
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
+from litellm_plugin.proxy.shared_state import SharedState
 from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
 from litellm_plugin.routing import load_languages
 from litellm_plugin.settings import Mode
 from litellm_plugin.state import (
     AffinityMemory,
     MemoryReplayStore,
-    MemoryStore,
+    RedisExchange,
     RedisReplayStore,
     StoredRevocations,
     connect,
@@ -38,14 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from redis.asyncio import Redis
-
     from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier, Revocations
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.proxy.reload import Reload
     from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
+    from litellm_plugin.state.conversation import Client
 
 # The read of the stored revocations is one pipeline a period: DESIGN §9 grants a worker two a second.
 _PERIOD_S: Final = 1.0
@@ -101,7 +102,8 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.log = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
         self.deployments = Deployments(router)
-        self.store = MemoryStore(clock=self.clock.monotonic)
+        # A process id comes back; what a worker holds must not be another's.
+        self.shared = SharedState(self.clock, f"{_instance()}:{secrets.token_hex(4)}")
         self.affinity = AffinityMemory(self.clock.monotonic)
         self.in_force: InForce | None = None
         self.mode = Mode.ENFORCE
@@ -126,10 +128,11 @@ class Runtime:
         # By their settings; one that a policy left still gives back what requests under way hold.
         self._single_uses: dict[tuple[str, float], SingleUse] = {}
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
-        self._redis: Redis | None = None
+        self._redis: Client | None = None
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._beat: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
@@ -211,8 +214,9 @@ class Runtime:
         """
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
-            self._redis = connect(policy.redis_url)
+            self._redis = connect(policy.redis_url, source=policy.redis_source)
             self._stored = StoredRevocations(self._redis)
+            self.shared.connect(RedisExchange(self._redis))
         block = policy.decision_log
         log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=self.instance)
         self.recorder = self._new_recorder(log, policy.config_hash)
@@ -244,6 +248,7 @@ class Runtime:
         # From here on nothing can fail.
         self.holding.table = made.egress
         self.recorder.config_hash = made.policy.config_hash
+        self.shared.use(made.policy)
         self.in_force = revoking
         for warning in warnings:
             self.log.warning("%s", warning)
@@ -287,15 +292,17 @@ class Runtime:
             return
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
+            self._beat = loop.create_task(self.shared.watch.keep_beating(), name="permit-router-beat")
 
     async def stop(self) -> None:
         """Ends the background task and closes the connections to the shared store."""
-        task, self._task = self._task, None
+        tasks = [each for each in (self._task, self._beat) if each is not None]
+        self._task = self._beat = None
         if self.reload is not None:
             await self.reload.stop()
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, *self._releases, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._releases, return_exceptions=True)
         if self._redis is not None:
             await self._redis.aclose()
 
@@ -364,6 +371,7 @@ class Runtime:
             "unknown_endpoints": self.counters.unknown_endpoints,
             "reload": self.reload.health() if self.reload else None,
             "shadow": shadow.health() if shadow else None,
+            "shared_state": self.shared.report(),
             **self._revocation_health(now_s),
         }
 
@@ -395,6 +403,7 @@ class Runtime:
             used: Whether a single-use permit is used up; otherwise its body may be sent again.
         """
         state.closed = True
+        self.shared.give_back_all(state)
         if not used:
             self._release(state)
         if all(attempt.status is not None for attempt in state.attempts):
@@ -431,19 +440,21 @@ class Runtime:
                 self.log.exception("The background task failed; it goes on")
             if _is_ending():
                 return
-            await asyncio.sleep(_PERIOD_S)
+            await asyncio.sleep(self.shared.pause_s())
 
     async def synchronise_once(self) -> None:
         """One round of the background task."""
         now_s = self.clock.monotonic()
         due = (source.refresh(now_s) for source in self._sources if source.is_due(now_s))
-        await asyncio.gather(self._read_revocations(), *due)
+        await asyncio.gather(self._read_revocations(), self.shared.synchronise(), *due)
         for single_use in tuple(self._single_uses.values()):
             await single_use.settle()
         if self.reload is not None:
             self.reload.look()
-        if self._rounds % _DEPLOYMENT_ROUNDS == 0:
+        # Until LiteLLM made its router there is nothing to look at.
+        if self._rounds % _DEPLOYMENT_ROUNDS == 0 or self.known_endpoints is None:
             self._look_for_deployments()
+            self.shared.declare(self.deployments.quotas())
             self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints
         self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:

@@ -6,6 +6,7 @@ It knows LiteLLM's configuration, never its code: `permit-router check` runs it 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.proxy.declared_facts import fact_findings
 from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
+from litellm_plugin.proxy.litellm_redis import with_litellm_redis
 from litellm_plugin.settings import check_endpoints, load_policy
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def read_policy(
         for finding in (*_opened(policy), *_findings(config, policy)):
             forgive(finding)
     check_endpoints(policy, declared_endpoints(config))
-    return policy
+    return with_litellm_redis(policy, config, os.environ)
 
 
 def read_shadow(
@@ -191,6 +193,13 @@ def policy_warnings(policy: PolicySnapshot) -> Iterator[str]:
         yield (
             "permit.binding is 'single_use' without PERMIT_ROUTER_REDIS_URL: uses are known per worker only, "
             "and forgotten at a restart"
+        )
+    if policy.redis_fault:
+        yield policy.redis_fault
+    if policy.redis_url is None:
+        yield (
+            "no shared store: statistics, breakers, limits and budgets are each worker's own, and forgotten at a "
+            "restart; PERMIT_ROUTER_REDIS_URL, or LiteLLM's own Redis settings, name one that workers share"
         )
 
 

@@ -78,8 +78,8 @@ class Shadow:
         }
 
     def reads(self, name: str) -> bool:
-        """Whether one of its rules reads the fact of this name."""
-        return self._policy.routing.rules.reads(name)
+        """Whether one of its rules or budgets reads the fact of this name."""
+        return self._policy.routing.reads(name)
 
     @property
     def stickiness(self) -> Stickiness:

@@ -137,7 +137,7 @@ class Socket:
         elif message["type"] == "websocket.close":
             if self._never_answered(message.get("code", 1000)):
                 self._state.unreported = AttemptStatus.CONNECTION_ERROR
-                await self._deny(unserved(self._state, self._runtime.clock.monotonic()))
+                await self._deny(unserved(self._runtime, self._state))
                 return
             self._close_code = message.get("code", 1000)
             if not self._accepted:

@@ -12,6 +12,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from litellm_plugin.routing.budgets import BudgetPer
+from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.routing.verdicts import quoted
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
     from litellm_plugin.errors import Verdict
     from litellm_plugin.routing.attempts import AttemptStatus
+    from litellm_plugin.routing.budgets import BudgetReading
     from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
     from litellm_plugin.routing.decision import Assessment, Decision, RuleMatch
     from litellm_plugin.routing.facts import CallType, FactValue, RequestFacts, RoutingScope
+    from litellm_plugin.routing.health import EndpointHealth
 
 Record: TypeAlias = dict[str, object]
 
@@ -34,6 +38,8 @@ MESSAGE_CHARS = 512
 DROPPED_FIELDS = 64
 EGRESS_NAMES = 64
 NOTES = 16
+# A budget per endpoint has an entry for each of up to 64.
+BUDGETS = 128
 # Callers write these names and can write a prompt there; what looks like none stands for it.
 OTHER_FIELDS = "(other)"
 NO_MODEL_NAME = "(not a model name)"
@@ -290,6 +296,7 @@ def _choice(decision: Decision | None) -> Record:
             "plan": [],
             "attempts": None,
             "tried": [],
+            "budgets": [],
         }
     return {
         "rule": _rule(decision.rule),
@@ -304,6 +311,29 @@ def _choice(decision: Decision | None) -> Record:
         "plan": [_cut(candidate.deployment_id) for candidate in decision.plan],
         "attempts": decision.attempts,
         "tried": sorted(_cut(name) for name in decision.tried),
+        "budgets": [_budget(each) for each in _told(decision.budgets)],
+    }
+
+
+def _told(readings: Sequence[BudgetReading]) -> list[BudgetReading]:
+    """Those of whole requests first: a replay needs them."""
+    return sorted(readings, key=lambda each: each.deployment_ids is not None)[:BUDGETS]
+
+
+def _budget(reading: BudgetReading) -> Record:
+    account, ids = reading.account, reading.deployment_ids
+    # A route is made of names that callers write; the record tells them one by one.
+    subject = None if reading.budget.per is BudgetPer.ROUTE else _cut(account.subject)
+    return {
+        "name": _cut(account.budget),
+        "per": str(reading.budget.per),
+        "subject": subject,
+        "period": account.period_id,
+        "limit_usd": _number(account.limit_usd),
+        "left_usd": _number(reading.left_usd),
+        "resets_at": account.resets_at,
+        "deployment_ids": None if ids is None else sorted(_cut(name) for name in ids),
+        "action": str(reading.action) if reading.action else None,
     }
 
 
@@ -395,6 +425,20 @@ def _candidate(assessment: Assessment, decision: Decision) -> Record:
         "in_flight": assessment.in_flight,
         "warm_tokens": decision.affinity.warm_tokens.get(candidate.deployment_id, 0),
         "statistics": _statistics(assessment.statistics) if assessment.statistics else None,
+        "health": _health(assessment.health) if assessment.health != HEALTHY else None,
+    }
+
+
+def _health(health: EndpointHealth) -> Record:
+    # Not rounded, as statistics are not.
+    return {
+        "breaker": str(health.breaker),
+        "cause": _cut(health.cause),
+        "may_probe": health.may_probe,
+        "retry_after_s": _number(health.retry_after_s),
+        "waits": _cut(health.waits),
+        "requests_left": health.requests_left,
+        "tokens_left": health.tokens_left,
     }
 
 
@@ -405,10 +449,13 @@ def _statistics(statistics: EndpointStatistics) -> Record:
         "failures": statistics.failures,
         "total_p50_ms": _number(statistics.total_p50_ms),
         "total_p95_ms": _number(statistics.total_p95_ms),
+        "total_p99_ms": _number(statistics.total_p99_ms),
         "first_token_p50_ms": _number(statistics.first_token_p50_ms),
         "first_token_p95_ms": _number(statistics.first_token_p95_ms),
+        "first_token_p99_ms": _number(statistics.first_token_p99_ms),
         "output_token_p50_ms": _number(statistics.output_token_p50_ms),
         "output_token_p95_ms": _number(statistics.output_token_p95_ms),
+        "output_token_p99_ms": _number(statistics.output_token_p99_ms),
     }
 
 

@@ -10,6 +10,15 @@ from litellm_plugin.routing.body import (
     request_facts,
     responses_facts,
 )
+from litellm_plugin.routing.budgets import (
+    Budget,
+    BudgetAccount,
+    BudgetAction,
+    BudgetPer,
+    BudgetPeriod,
+    BudgetReading,
+    WhenExceeded,
+)
 from litellm_plugin.routing.candidates import (
     Affinity,
     Candidate,
@@ -31,11 +40,22 @@ from litellm_plugin.routing.facts import (
     RequestFacts,
     RoutingScope,
 )
+from litellm_plugin.routing.health import BreakerState, EndpointHealth, WhenAllOpen
 from litellm_plugin.routing.language import load_languages
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.planner import RoutingPolicy, choose, decide
 from litellm_plugin.routing.replay import replay
-from litellm_plugin.routing.retries import Chain, Halt, PastAttempt, Retry, RetryPolicy, following
+from litellm_plugin.routing.retries import (
+    NO_RETRIES,
+    Chain,
+    Halt,
+    PastAttempt,
+    Retry,
+    RetryBudgetRule,
+    RetryLoad,
+    RetryPolicy,
+    following,
+)
 from litellm_plugin.routing.rules import Rule, RuleSet
 from litellm_plugin.routing.stickiness import Stickiness
 from litellm_plugin.routing.strategies import (
@@ -65,6 +85,7 @@ from litellm_plugin.routing.tokens import estimate_tokens
 __all__ = [
     "BALANCED_TERMS",
     "KNOWN_NAMES",
+    "NO_RETRIES",
     "Affinity",
     "Assessment",
     "AssignedBy",
@@ -72,6 +93,13 @@ __all__ = [
     "Attested",
     "Balanced",
     "BodyFacts",
+    "BreakerState",
+    "Budget",
+    "BudgetAccount",
+    "BudgetAction",
+    "BudgetPer",
+    "BudgetPeriod",
+    "BudgetReading",
     "CallType",
     "Candidate",
     "CandidateGroup",
@@ -82,6 +110,7 @@ __all__ = [
     "Cost",
     "Custom",
     "Decision",
+    "EndpointHealth",
     "EndpointStatistics",
     "Exclusion",
     "ExpectedCost",
@@ -101,6 +130,8 @@ __all__ = [
     "RankingContext",
     "RequestFacts",
     "Retry",
+    "RetryBudgetRule",
+    "RetryLoad",
     "RetryPolicy",
     "RoutingPolicy",
     "RoutingScope",
@@ -113,6 +144,8 @@ __all__ = [
     "Strategy",
     "Table",
     "Weighted",
+    "WhenAllOpen",
+    "WhenExceeded",
     "assess",
     "bands_by_score",
     "chat_facts",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from litellm_plugin.routing.budgets import BudgetAccount
     from litellm_plugin.routing.facts import Capability
     from litellm_plugin.routing.health import EndpointHealth
 
@@ -87,6 +88,7 @@ class Candidate:
         deployment_id: LiteLLM's id of the deployment.
         endpoint: The name that a permit authorizes; several deployments may share it.
         model: The provider's model that answers, as configured; None when unknown.
+        provider: LiteLLM's name of the provider, such as `azure`; None when unknown.
         clearances: The classifications it may receive; None when the operator declared none.
         attributes: Declared attributes such as `baa`; an undeclared one is absent.
         latency_classes: The latency classes it serves; None when undeclared: all of them.
@@ -120,6 +122,7 @@ class Candidate:
     quality: float | None = None
     cache_lifetime_s: float | None = None
     is_available: bool = True
+    provider: str | None = None
 
     def prices_for(self, tenant_tier: str) -> Prices:
         """What it costs a tenant of this tier."""
@@ -169,22 +172,28 @@ class CandidateGroup:
 class EndpointStatistics:
     """What was measured of one deployment in the rolling window; None where nothing was.
 
+    Latencies are quantiles, within 2 % of the exact ones, in which what is older may weigh less.
+
     Attributes:
         attempts: Number of attempts.
         failures: Number of failed attempts.
-        total_p50_ms, total_p95_ms: Time to the whole answer.
-        first_token_p50_ms, first_token_p95_ms: Time to the first token of streams.
-        output_token_p50_ms, output_token_p95_ms: Time per output token, after the first one where it is known.
+        total_p50_ms, total_p95_ms, total_p99_ms: Time to the whole answer.
+        first_token_p50_ms, first_token_p95_ms, first_token_p99_ms: Time to the first token of streams.
+        output_token_p50_ms, output_token_p95_ms, output_token_p99_ms: Time per output token, after the first one
+            where it is known.
     """
 
     attempts: int = 0
     failures: int = 0
     total_p50_ms: float | None = None
     total_p95_ms: float | None = None
+    total_p99_ms: float | None = None
     first_token_p50_ms: float | None = None
     first_token_p95_ms: float | None = None
+    first_token_p99_ms: float | None = None
     output_token_p50_ms: float | None = None
     output_token_p95_ms: float | None = None
+    output_token_p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +207,8 @@ class StatisticsSnapshot:
         output_tokens: The expected length of an answer in tokens, by route (`route_of`); it may be made when it
             is looked up.
         health: Whether deployments may be asked now, by deployment id; no entry for a healthy one without limits.
+        budgets: What is left of budgets in USD, by account; no entry where nobody keeps count. It may be reckoned when
+            it is looked up.
     """
 
     by_deployment: Mapping[str, EndpointStatistics]
@@ -205,6 +216,7 @@ class StatisticsSnapshot:
     in_flight: Mapping[str, int] = field(default_factory=dict, hash=False)
     output_tokens: Mapping[str, float] = field(default_factory=dict, hash=False)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict, hash=False)
+    budgets: Mapping[BudgetAccount, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

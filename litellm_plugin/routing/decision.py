@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litellm_plugin.errors import Verdict
+    from litellm_plugin.routing.budgets import BudgetAccount, BudgetReading
     from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
     from litellm_plugin.routing.facts import FactValue, RequestFacts, RoutingScope
 
@@ -33,6 +34,7 @@ class Exclusion(enum.StrEnum):
     BREAKER_OPEN = "breaker_open"
     RATE_LIMITED = "rate_limited"
     QUOTA = "quota"
+    BUDGET = "budget"
     ALREADY_TRIED = "already_tried"
 
     @property
@@ -47,6 +49,7 @@ _HEALTH = frozenset(
         Exclusion.BREAKER_OPEN,
         Exclusion.RATE_LIMITED,
         Exclusion.QUOTA,
+        Exclusion.BUDGET,
         Exclusion.ALREADY_TRIED,
     }
 )
@@ -133,6 +136,7 @@ class Decision:
         tried: The deployment ids that earlier attempts of the request took.
         most_attempts: How many attempts the whole request may have under this decision's strategy; None where
             the policy alone says.
+        budgets: The budgets that apply, what was left of each and what was done for it.
     """
 
     facts: RequestFacts
@@ -149,12 +153,17 @@ class Decision:
     attempts: int = 1
     tried: frozenset[str] = frozenset()
     most_attempts: int | None = None
+    budgets: tuple[BudgetReading, ...] = ()
 
     def assessment_of(self, deployment_id: str) -> Assessment | None:
         """The first assessment of the deployment of this id; None when it was no candidate."""
         return next(
             (each for each in self.assessments if each.candidate.deployment_id == deployment_id), None
         )
+
+    def accounts_of(self, deployment_id: str) -> tuple[BudgetAccount, ...]:
+        """What an attempt at the deployment of this id is paid from."""
+        return tuple(each.account for each in self.budgets if each.concerns(deployment_id))
 
     @property
     def chosen(self) -> Candidate | None:

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from litellm_plugin.routing.budgets import by_deployment
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
-from litellm_plugin.routing.cost import expected_cost, route_of
+from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
 from litellm_plugin.routing.health import HEALTHY, EndpointHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from litellm_plugin.routing.budgets import BudgetReading
     from litellm_plugin.routing.candidates import Affinity, Candidate, StatisticsSnapshot
     from litellm_plugin.routing.cost import ExpectedCost
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
@@ -33,6 +35,8 @@ class Demand:
             where a price is unknown.
         full_costs: The same as if nothing of the prompt were cached anywhere.
         health: Whether deployments may be asked now, by deployment id.
+        budgets: The budgets that single candidates spend from and what is left of them, by deployment id.
+        answer_tokens: The mean length of earlier answers like this request's; None when there were none.
     """
 
     facts: RequestFacts
@@ -43,6 +47,8 @@ class Demand:
     full_costs: Mapping[str, ExpectedCost | None]
     context_margin: float = 0.0
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    answer_tokens: float | None = None
+    budgets: Mapping[str, Sequence[BudgetReading]] = field(default_factory=dict)
 
 
 Filter: TypeAlias = Callable[["Candidate", Demand], "str | None"]
@@ -62,21 +68,34 @@ def assess(
     tried: frozenset[str] = frozenset(),
     context_margin: float = 0.0,
     affinity: Affinity = NO_AFFINITY,
+    budgets: Sequence[BudgetReading] = (),
 ) -> tuple[Assessment, ...]:
     """Holds each authorized candidate against the request and its permit, in the candidates' order.
 
     Each keeps the first filter that it fails. Cost and statistics are filled in for authorized candidates. Of the
-    others the first 64 are listed.
+    others the first 64 are listed. Of the budgets, those of candidates keep out whom they do not cover.
     """
     group = candidates if isinstance(candidates, CandidateGroup) else CandidateGroup.of(candidates)
     seen = [group.candidates[place] for place in group.places(scope.endpoints, OUTSIDE_CANDIDATES)]
     authorized = [each for each in seen if each.endpoint in scope.endpoints]
-    costs = _costs(authorized, facts, scope, statistics, affinity)
+    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
+    costs = _costs(authorized, facts, scope, answer_tokens, affinity)
     # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
     is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
-    full = _costs(authorized, facts, scope, statistics, NO_AFFINITY) if is_guessed else costs
-    health = statistics.health if statistics else {}
-    demand = Demand(facts, scope, tried, group.shared_ids, costs, full, context_margin, health)
+    full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
+    known = statistics.health if statistics else {}
+    demand = Demand(
+        facts,
+        scope,
+        tried,
+        group.shared_ids,
+        costs,
+        full,
+        context_margin,
+        health={each.deployment_id: known.get(each.deployment_id, HEALTHY) for each in authorized},
+        answer_tokens=answer_tokens,
+        budgets=by_deployment(budgets),
+    )
     return tuple(_assessment(each, demand, statistics) for each in seen)
 
 
@@ -95,10 +114,9 @@ def _costs(
     authorized: Iterable[Candidate],
     facts: RequestFacts,
     scope: RoutingScope,
-    statistics: StatisticsSnapshot | None,
+    answer_tokens: float | None,
     affinity: Affinity,
 ) -> dict[str, ExpectedCost | None]:
-    answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
     return {
         each.deployment_id: expected_cost(
             each,
@@ -226,14 +244,27 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
     health = demand.health.get(candidate.deployment_id, HEALTHY)
+    # Not the expected cost's: a length is expected where a price is unknown, too.
+    answer_tokens = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
+    return quota_missing(health, demand.facts, answer_tokens)
+
+
+def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: float | None) -> str | None:
+    """What of a worker's share of a limit is used up for this request; None where there is enough."""
     if health.requests_left is not None and health.requests_left < 1:
-        return "requests"
+        return "no requests left"
     if health.tokens_left is None:
         return None
-    cost = demand.costs[candidate.deployment_id]
-    answer_tokens = cost.output_tokens if cost else None
-    needed = demand.facts.input_tokens + round(answer_tokens or 0)
+    needed = facts.input_tokens + round(answer_tokens or 0)
     return f"about {needed} tokens, {health.tokens_left} left" if needed > health.tokens_left else None
+
+
+def _budget(candidate: Candidate, demand: Demand) -> str | None:
+    cost = demand.costs[candidate.deployment_id]
+    for reading in demand.budgets.get(candidate.deployment_id, ()):
+        if not reading.covers(cost.total_usd if cost else None):
+            return f"{reading.budget.name}, resets at {reading.account.resets_at}"
+    return None
 
 
 def _untried(candidate: Candidate, demand: Demand) -> str | None:
@@ -254,6 +285,7 @@ FILTERS: tuple[tuple[Exclusion, Filter], ...] = (
     (Exclusion.BREAKER_OPEN, _breaker),
     (Exclusion.RATE_LIMITED, _provider_limit),
     (Exclusion.QUOTA, _quota),
+    (Exclusion.BUDGET, _budget),
     (Exclusion.ALREADY_TRIED, _untried),
 )
 

@@ -14,6 +14,13 @@ class BreakerState(enum.StrEnum):
     HALF_OPEN = "half_open"
 
 
+class WhenAllOpen(enum.StrEnum):
+    """What a request gets whose endpoints would all serve it but for their breakers."""
+
+    LEAST_BAD = "least_bad"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
     """What is known of one deployment's health and limits at this moment.

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
+from litellm_plugin.routing.budgets import read_budgets
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Decision, Exclusion
 from litellm_plugin.routing.eligibility import assess
+from litellm_plugin.routing.health import WhenAllOpen
 from litellm_plugin.routing.latency_classes import LatencyClass
+from litellm_plugin.routing.overspending import affordable
+from litellm_plugin.routing.panic import least_bad, panic_note, shut_by_breaker_alone
 from litellm_plugin.routing.retries import RetryPolicy
 from litellm_plugin.routing.stickiness import Stickiness, stick
 from litellm_plugin.routing.strategies import RankingContext, most_attempts, spread
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from litellm_plugin.errors import Verdict
+    from litellm_plugin.routing.budgets import Budget, BudgetReading
     from litellm_plugin.routing.candidates import Affinity, Candidate, StatisticsSnapshot
     from litellm_plugin.routing.decision import Assessment
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
@@ -41,6 +46,8 @@ class RoutingPolicy:
         follows_preferences: Whether a permit's `preferences` reorder what the strategy ranked.
         retries: When a failed attempt is followed by another one.
         stickiness: When a conversation stays where it was answered.
+        when_all_open: What a request gets that breakers alone keep from being served.
+        budgets: How much may be spent, by whom or where.
 
     Raises:
         ConfigurationError: `attempts` is below 1, or the margin is negative or no number.
@@ -53,6 +60,12 @@ class RoutingPolicy:
     follows_preferences: bool = True
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     stickiness: Stickiness = field(default_factory=Stickiness)
+    when_all_open: WhenAllOpen = WhenAllOpen.LEAST_BAD
+    budgets: tuple[Budget, ...] = ()
+
+    def reads(self, name: str) -> bool:
+        """Whether a rule or a budget reads this fact."""
+        return self.rules.reads(name) or any(each.where and name in each.where.names for each in self.budgets)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -93,6 +106,7 @@ def decide(
         affinity or NO_AFFINITY,
         output_tokens=expected_output_tokens(facts, _answer_tokens(facts, scope, statistics)),
     )
+    budgets = _budgets(policy, facts, scope, group, statistics)
     assessments = assess(
         group,
         facts,
@@ -101,8 +115,9 @@ def decide(
         tried=tried,
         affinity=context.affinity,
         context_margin=policy.context_margin,
+        budgets=budgets,
     )
-    return replace(choose(policy, context, assessments, tried), deployment_ids=group.deployment_ids)
+    return replace(choose(policy, context, assessments, tried, budgets), deployment_ids=group.deployment_ids)
 
 
 def choose(
@@ -110,6 +125,7 @@ def choose(
     context: RankingContext,
     assessments: tuple[Assessment, ...],
     tried: frozenset[str] = frozenset(),
+    budgets: tuple[BudgetReading, ...] = (),
 ) -> Decision:
     """Makes the plan out of candidates that were held against the request already.
 
@@ -118,6 +134,7 @@ def choose(
         context: The request and what ties are broken with.
         assessments: The candidates with what keeps them out.
         tried: The deployment ids that earlier attempts of this request took.
+        budgets: The budgets that apply, and what is left of them.
     """
     facts, scope = context.facts, context.scope
     rule, match = policy.rules.match({**facts.names(), **scope.names()})
@@ -136,26 +153,73 @@ def choose(
         attempts=attempts,
         tried=tried,
         most_attempts=most,
+        budgets=budgets,
     )
     is_authorized = any(each.exclusion is not Exclusion.NOT_AUTHORIZED for each in assessments)
     if decision.verdict is not None and is_authorized:
         return decision
-    ranking = rule.strategy.rank([each for each in assessments if each.exclusion is None], context)
+    eligible = [each for each in assessments if each.exclusion is None]
+    if not eligible:
+        return _without_eligible(policy, rule, decision, context)
+    ranking = rule.strategy.rank(eligible, context)
     preferences = scope.preferences if policy.follows_preferences else ()
-    order, kept = stick(policy.stickiness, _order(ranking, assessments, context), ranking, context)
+    order, kept = stick(policy.stickiness, _order(ranking, eligible, context), ranking, context)
     order, preferred = _preferred(order, preferences)
-    order = order[:attempts]
+    paid = affordable(order, budgets, assessments, rule.strategy, context)
+    order = _own(paid.order, eligible, context)[:attempts]
     return replace(
         decision,
         assessments=_with_ranks(assessments, order),
         plan=tuple(ranked.assessment.candidate for ranked in order),
-        verdict=None if order else _verdict(rule, assessments, context, tried),
-        notes=(*ranking.notes, *kept, *preferred),
+        verdict=None if order else paid.verdict or _verdict(rule, assessments, context, tried),
+        notes=(*ranking.notes, *kept, *preferred, *paid.notes),
+        budgets=paid.readings,
+    )
+
+
+def _without_eligible(
+    policy: RoutingPolicy, rule: Rule, decision: Decision, context: RankingContext
+) -> Decision:
+    """One attempt at the least bad where breakers alone stand in the way, or the verdict.
+
+    A request that had an attempt gets none through an open breaker: it would be a retry against bad odds.
+    """
+    assessments, tried = decision.assessments, decision.tried
+    shut = shut_by_breaker_alone(assessments, context.facts, tried)
+    ranking = rule.strategy.rank(shut, context)
+    order = _order(ranking, shut, context)
+    if not order or tried or policy.when_all_open is WhenAllOpen.REFUSE:
+        return replace(decision, verdict=_verdict(rule, assessments, context, tried), notes=(*ranking.notes,))
+    taken = least_bad(order)
+    offered = [replace(taken.assessment, exclusion=None)]
+    paid = affordable([taken], decision.budgets, offered, rule.strategy, context)
+    if paid.verdict is not None:
+        return replace(decision, verdict=paid.verdict, notes=(*ranking.notes,), budgets=paid.readings)
+    return replace(
+        decision,
+        assessments=_with_ranks(assessments, [taken]),
+        plan=(taken.assessment.candidate,),
+        verdict=None,
+        notes=(*ranking.notes, panic_note(taken.assessment), *paid.notes),
+        budgets=paid.readings,
     )
 
 
 def _latency_class(policy: RoutingPolicy, scope: RoutingScope) -> LatencyClass:
     return policy.latency_classes.get(scope.latency_class, LatencyClass())
+
+
+def _budgets(
+    policy: RoutingPolicy,
+    facts: RequestFacts,
+    scope: RoutingScope,
+    group: CandidateGroup,
+    statistics: StatisticsSnapshot | None,
+) -> tuple[BudgetReading, ...]:
+    if not policy.budgets:
+        return ()
+    authorized = [group.candidates[place] for place in group.places(scope.endpoints, 0)]
+    return read_budgets(policy.budgets, facts, scope, authorized, statistics.budgets if statistics else {})
 
 
 def _answer_tokens(
@@ -164,21 +228,26 @@ def _answer_tokens(
     return statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
 
 
-def _order(ranking: Ranking, assessments: Iterable[Assessment], context: RankingContext) -> list[Ranked]:
-    """Spreads each band, and holds the strategy's answer against the permit once more.
+def _order(ranking: Ranking, offered: Iterable[Assessment], context: RankingContext) -> list[Ranked]:
+    """Spreads each band, and holds the strategy's answer against the permit once more."""
+    ranked = [each for band in ranking.bands for each in spread(band, context.seed)]
+    return _own(ranked, offered, context)
+
+
+def _own(order: Iterable[Ranked], offered: Iterable[Assessment], context: RankingContext) -> list[Ranked]:
+    """Those of an order that were offered and lie inside the permit, each once.
 
     The candidates come from our own assessments, by deployment id: a strategy can reorder and leave out,
     but neither add one nor rename one.
     """
-    own = {each.candidate.deployment_id: each for each in assessments if each.exclusion is None}
-    order: dict[str, Ranked] = {}
-    for band in ranking.bands:
-        for ranked in spread(band, context.seed):
-            deployment_id = ranked.assessment.candidate.deployment_id
-            mine = own.get(deployment_id)
-            if mine is not None and mine.candidate.endpoint in context.scope.endpoints:
-                order.setdefault(deployment_id, replace(ranked, assessment=mine))
-    return list(order.values())
+    own = {each.candidate.deployment_id: each for each in offered}
+    kept: dict[str, Ranked] = {}
+    for ranked in order:
+        deployment_id = ranked.assessment.candidate.deployment_id
+        mine = own.get(deployment_id)
+        if mine is not None and mine.candidate.endpoint in context.scope.endpoints:
+            kept.setdefault(deployment_id, replace(ranked, assessment=mine))
+    return list(kept.values())
 
 
 def _preferred(order: list[Ranked], preferences: Sequence[str]) -> tuple[list[Ranked], tuple[str, ...]]:
@@ -198,9 +267,9 @@ def _with_ranks(assessments: tuple[Assessment, ...], order: Sequence[Ranked]) ->
 
 
 def _with_rank(assessment: Assessment, ranks: Mapping[str, tuple[int, Ranked]]) -> Assessment:
-    if assessment.exclusion is not None or assessment.candidate.deployment_id not in ranks:
+    rank, ranked = ranks.get(assessment.candidate.deployment_id, (None, None))
+    if ranked is None or assessment.exclusion is not ranked.assessment.exclusion:
         return assessment
-    rank, ranked = ranks[assessment.candidate.deployment_id]
     return replace(assessment, rank=rank, terms=ranked.terms)
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from litellm_plugin.routing.budgets import BudgetAccount, BudgetReading
 from litellm_plugin.routing.candidates import Affinity, Candidate, EndpointStatistics
 from litellm_plugin.routing.decision import Assessment, Exclusion
 from litellm_plugin.routing.facts import CallType, Capability, Moment, RequestFacts, RoutingScope
+from litellm_plugin.routing.health import HEALTHY, BreakerState, EndpointHealth
 from litellm_plugin.routing.planner import choose
 from litellm_plugin.routing.strategies import RankingContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from litellm_plugin.routing.budgets import Budget
     from litellm_plugin.routing.decision import Decision
     from litellm_plugin.routing.planner import RoutingPolicy
 
@@ -45,12 +48,31 @@ def replay(policy: RoutingPolicy, record: Mapping[str, Any]) -> Decision:
             },
         )
         context = RankingContext(facts, scope, record["seed"], affinity, record["expected_output_tokens"])
+        budgets = _budgets(policy, record["budgets"])
         attempts, tried = int(record["attempts"]), frozenset(record["tried"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"expected the record of a decision, got one without or with another {error}"
         ) from error
-    return choose(replace(policy, attempts=attempts), context, assessments, tried)
+    return choose(replace(policy, attempts=attempts), context, assessments, tried, budgets)
+
+
+def _budgets(policy: RoutingPolicy, told: Iterable[Mapping[str, Any]]) -> tuple[BudgetReading, ...]:
+    by_name = {budget.name: budget for budget in policy.budgets}
+    return tuple(_reading(by_name[each["name"]], each) for each in told)
+
+
+def _reading(budget: Budget, told: Mapping[str, Any]) -> BudgetReading:
+    ids = told["deployment_ids"]
+    account = BudgetAccount(
+        budget=budget.name,
+        subject=told["subject"] or "",
+        period=budget.period,
+        period_id=told["period"],
+        limit_usd=told["limit_usd"],
+        resets_at=told["resets_at"],
+    )
+    return BudgetReading(budget, account, told["left_usd"], None if ids is None else frozenset(ids))
 
 
 def _facts(request: Mapping[str, Any]) -> RequestFacts:
@@ -78,6 +100,10 @@ def _scope(record: Mapping[str, Any]) -> RoutingScope:
     )
 
 
+def _health(told: Mapping[str, Any] | None) -> EndpointHealth:
+    return EndpointHealth(**{**told, "breaker": BreakerState(told["breaker"])}) if told else HEALTHY
+
+
 def _assessment(told: Mapping[str, Any]) -> Assessment:
     statistics = told["statistics"]
     return Assessment(
@@ -95,4 +121,5 @@ def _assessment(told: Mapping[str, Any]) -> Assessment:
         expected_output_tokens=told["expected_output_tokens"],
         statistics=EndpointStatistics(**statistics) if statistics else None,
         in_flight=told["in_flight"],
+        health=_health(told["health"]),
     )

@@ -32,6 +32,7 @@ class Halt(enum.StrEnum):
     COST = "cost"
     ERROR_CLASS = "error_class"
     WRITES = "writes"
+    RETRY_BUDGET = "retry_budget"
 
 
 DEFAULT_RULES: Final[Mapping[AttemptStatus, Retry]] = MappingProxyType(
@@ -51,6 +52,43 @@ DEFAULT_DEADLINE_MS: Final = 600_000
 
 
 @dataclass(frozen=True, slots=True)
+class RetryLoad:
+    """What retries cost one endpoint lately, as counted within a window.
+
+    Attributes:
+        first_attempts: How many requests went there first.
+        retries: How many further attempts those requests had, wherever they went.
+    """
+
+    first_attempts: int = 0
+    retries: int = 0
+
+
+NO_RETRIES: Final = RetryLoad()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudgetRule:
+    """How many retries an endpoint's requests may have together, so that an outage does not grow by them.
+
+    Attributes:
+        ratio: Retries for each first attempt within the window; 0 or more.
+        minimum: How many are granted in a window whatever the ratio says.
+        window_s: Length of the window, in seconds.
+
+    Source: Finagle's RetryBudget, and Google's SRE book, chapter 21, "Handling Overload".
+    """
+
+    ratio: float = 0.2
+    minimum: int = 3
+    window_s: float = 10.0
+
+    def allows(self, load: RetryLoad) -> bool:
+        """Whether one more retry is within it."""
+        return load.retries + 1 <= max(self.minimum, self.ratio * load.first_attempts)
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """What the operator configured of repeating requests.
 
@@ -59,12 +97,14 @@ class RetryPolicy:
         deadline_ms: How long after its admission a request may be worked on; None without a limit.
         max_chain_cost_usd: What all attempts of a request may cost together, as expected; None without a limit.
         writes_need_idempotency_key: Whether a request that writes is repeated only with an idempotency key.
+        budget: How many retries the requests of one endpoint may have together; None without a limit.
     """
 
     rules: Mapping[AttemptStatus, Retry] = field(default_factory=lambda: DEFAULT_RULES, hash=False)
     deadline_ms: int | None = DEFAULT_DEADLINE_MS
     max_chain_cost_usd: float | None = None
     writes_need_idempotency_key: bool = True
+    budget: RetryBudgetRule | None = RetryBudgetRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +139,7 @@ class Chain:
         writes: Whether it has tools that write.
         has_idempotency_key: Whether the caller or the permit gave one.
         max_cost_usd: The permit's limit for the whole request; None when it sets none.
+        load: What retries cost the endpoint that its first attempt went to.
     """
 
     past: tuple[PastAttempt, ...]
@@ -107,6 +148,7 @@ class Chain:
     writes: bool = False
     has_idempotency_key: bool = False
     max_cost_usd: float | None = None
+    load: RetryLoad = NO_RETRIES
 
 
 def following(
@@ -150,7 +192,10 @@ def halted(policy: RetryPolicy, chain: Chain) -> Halt | None:
         return Halt.DEADLINE
     if any(_forbids(policy, each.status) for each in chain.past):
         return Halt.ERROR_CLASS
-    return Halt.ATTEMPTS if len(chain.past) >= chain.limit else None
+    if len(chain.past) >= chain.limit:
+        return Halt.ATTEMPTS
+    is_over = bool(chain.past) and policy.budget is not None and not policy.budget.allows(chain.load)
+    return Halt.RETRY_BUDGET if is_over else None
 
 
 def _forbids(policy: RetryPolicy, status: AttemptStatus | None) -> bool:

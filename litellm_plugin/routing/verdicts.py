@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import Reason, Verdict
+from litellm_plugin.routing.decision import Exclusion
+from litellm_plugin.routing.health import BreakerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from litellm_plugin.routing.budgets import BudgetReading
     from litellm_plugin.routing.decision import Assessment
     from litellm_plugin.routing.facts import RequestFacts, RoutingScope
+    from litellm_plugin.routing.health import EndpointHealth
 
 _SHOWN_CHARACTERS = 80
 _SHOWN_ENDPOINTS = 8  # a permit holds up to 64 endpoints; the message stays a sentence
@@ -59,10 +63,40 @@ def verdict_without_plan(
             Reason.CHAIN_EXHAUSTED,
             f"Every endpoint of model group {group} that {request} may use was tried"
             f" or is not available: {_listed(wanted)}.",
+            _soonest_s(wanted),
+        )
+    if all(each.exclusion is Exclusion.BUDGET for each in wanted):
+        return Verdict(
+            Reason.BUDGET_EXCEEDED,
+            f"The budgets of the endpoints of model group {group} that {request} may use do not cover it:"
+            f" {_listed(wanted)}.",
         )
     return Verdict(
         Reason.UNAVAILABLE,
         f"No endpoint of model group {group} that {request} may use is available now: {_listed(wanted)}.",
+        _soonest_s(wanted),
+    )
+
+
+def _soonest_s(assessments: Sequence[Assessment]) -> float | None:
+    """When the first of them may be asked again, in seconds; None when nobody knows."""
+    known = [_may_be_asked_s(each.health) for each in assessments]
+    return min((each for each in known if each is not None), default=None)
+
+
+def _may_be_asked_s(health: EndpointHealth) -> float | None:
+    if health.breaker is BreakerState.HALF_OPEN and health.retry_after_s is None:
+        return 0.0
+    return health.retry_after_s
+
+
+def over_budget(reading: BudgetReading, scope: RoutingScope) -> str:
+    """Says which budget does not cover a request, and when it begins anew."""
+    account = reading.account
+    return (
+        f"Budget {quoted(account.budget)} ({account.limit_usd:g} USD a {reading.budget.period} for each"
+        f" {reading.budget.per.replace('_', ' ')}) does not cover {request_named(scope)}. It resets at"
+        f" {account.resets_at}."
     )
 
 

@@ -7,16 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from litellm_plugin.settings.budget_block import BudgetBlock
 from litellm_plugin.settings.explanation import unknown
 from litellm_plugin.settings.model import Name, StrictModel
 from litellm_plugin.settings.permit_block import PermitBlock
+from litellm_plugin.settings.resilience_block import ResilienceBlock
 from litellm_plugin.settings.rule_block import RuleBlock, StrategyBlock
-from litellm_plugin.settings.service_block import (
-    EligibilityBlock,
-    LatencyClassBlock,
-    ResilienceBlock,
-    StickinessBlock,
-)
+from litellm_plugin.settings.service_block import EligibilityBlock, LatencyClassBlock, StickinessBlock
 
 # LiteLLM's own names for callbacks, guardrails and stores: any text on one line.
 EgressName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
@@ -87,6 +84,8 @@ class PolicyBlock(StrictModel):
     """Which requests get which strategy; the first that matches wins. See [routing.md](routing.md)."""
     default: StrategyBlock
     """The strategy of the requests that no rule matches."""
+    budgets: list[BudgetBlock] = Field(default=[], max_length=64)
+    """How much may be spent, by whom or where; several may apply to one request. See [budgets](routing.md#budgets)."""
     eligibility: EligibilityBlock = EligibilityBlock()
     """How strictly endpoints are held against a request."""
     resilience: ResilienceBlock = ResilienceBlock()
@@ -146,4 +145,13 @@ class PolicyBlock(StrictModel):
         for name in names:
             if name == "default" or names.count(name) > 1:
                 raise ValueError(f"rule name {name!r} is taken; each rule has a name of its own")
+        return value
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets_are_distinct(cls, value: list[BudgetBlock]) -> list[BudgetBlock]:
+        names = [budget.full_name for budget in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"budget name {name!r} is taken; give each a `name` of its own")
         return value

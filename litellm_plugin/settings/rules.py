@@ -27,15 +27,20 @@ def rule_set(block: PolicyBlock) -> RuleSet:
         default = build_strategy(block.default, salt="default", tiers=tiers)
     except ConfigurationError as error:
         raise ConfigurationError(f"{BLOCK}.default: {error}") from error
-    declared = {
-        "permit.data_classification": list(block.classifications),
-        "permit.tenant_tier": block.tenant_tiers,
-        "permit.latency_class": list(block.latency_classes),
-    }
+    declared = declared_values(block)
     return RuleSet(
         rules=tuple(_with_declared(rule, declared) for each in block.rules for rule in _rules(each, tiers)),
         default=Rule(name="default", condition=None, strategy=default),
     )
+
+
+def declared_values(block: PolicyBlock) -> dict[str, Sequence[str]]:
+    """The values that permits may carry, by the fact's name."""
+    return {
+        "permit.data_classification": list(block.classifications),
+        "permit.tenant_tier": block.tenant_tiers,
+        "permit.latency_class": list(block.latency_classes),
+    }
 
 
 def _rules(block: RuleBlock, tiers: Sequence[str]) -> Iterator[Rule]:

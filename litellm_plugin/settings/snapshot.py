@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from litellm_plugin.errors import ConfigurationError
 from litellm_plugin.permit import ClaimConstant, ClaimPolicy, Revocations
 from litellm_plugin.routing import LatencyClass, RoutingPolicy, named_endpoints
+from litellm_plugin.settings.budget_block import build_budgets
 from litellm_plugin.settings.explanation import BLOCK, explain, unknown
 from litellm_plugin.settings.policy_block import DecisionLogBlock, PolicyBlock
-from litellm_plugin.settings.rules import rule_set
+from litellm_plugin.settings.rules import declared_values, rule_set
 from litellm_plugin.settings.table_file import table_files, with_tables
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.settings.flags import Flags
     from litellm_plugin.settings.permit_block import PermitBlock
+    from litellm_plugin.state import BreakerPolicy
 
 _POLICY_FILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
@@ -45,8 +47,11 @@ class PolicySnapshot:
         egress: The classifications that each place beside the endpoints may receive, by its name.
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
+        redis_source: What names that place.
+        redis_fault: Why a place that LiteLLM shares cannot be used; empty where it can, and where there is none.
         shadow: The file of a second policy that is only computed and recorded; None without.
         quality_tiers: The quality tiers that endpoints may declare, the lowest first; empty leaves them open.
+        breaker: When deployments are left alone; None for never.
     """
 
     permit: PermitBlock
@@ -59,8 +64,11 @@ class PolicySnapshot:
     egress: Mapping[str, frozenset[str]]
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
+    redis_source: str = "PERMIT_ROUTER_REDIS_URL"
+    redis_fault: str = ""
     shadow: str | None = None
     quality_tiers: tuple[str, ...] = ()
+    breaker: BreakerPolicy | None = None
 
     def named_endpoints(self) -> Iterator[tuple[str, str]]:
         """Every (rule name, endpoint name) that a strategy is told by name."""
@@ -173,6 +181,7 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         redis_url=redis_url,
         shadow=block.shadow,
         quality_tiers=tuple(block.quality_tiers),
+        breaker=block.resilience.breaker.policy() if block.resilience.breaker else None,
     )
 
 
@@ -214,6 +223,7 @@ def _claims(block: PolicyBlock) -> ClaimPolicy:
 def _routing(block: PolicyBlock) -> RoutingPolicy:
     return RoutingPolicy(
         rules=rule_set(block),
+        budgets=build_budgets(block.budgets, declared_values(block), block.quality_tiers),
         attempts=block.resilience.attempts,
         retries=block.resilience.policy(),
         stickiness=block.stickiness.policy(),
@@ -223,6 +233,7 @@ def _routing(block: PolicyBlock) -> RoutingPolicy:
         },
         context_margin=block.eligibility.context_margin,
         follows_preferences=block.permit.preferences == "reorder",
+        when_all_open=block.resilience.when_all_open,
     )
 
 

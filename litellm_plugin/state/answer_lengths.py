@@ -16,6 +16,9 @@ MOST_ROUTES: Final = 4096
 class AnswerLengths:
     """The mean length of each route's answers over a rolling window, in slices that expire as a whole.
 
+    They are one worker's alone: each worker gets answers of all routes, a mean needs few of them, and callers name
+    routes, so that what was shared of them could grow with callers.
+
     Args:
         window_s: Length of the window in seconds. Lengths follow from the work and not from an endpoint's
             health: the window may be longer than that of latencies.

@@ -41,10 +41,11 @@ class LeaseRequest:
         resource: Its name behind the store's prefix, such as `rpm:d1` or `budget:free:acme:2026-11`.
         limit: How many units the window holds; what was granted is not taken back when it shrinks.
         spent: Units spent since the last request that was answered; negative where less was used than was spent
-            in advance. Repeated under the same sequence it counts once.
+            in advance. What an unanswered request told already is in it again, and counts once.
         want: How many units to hold from now on; what the worker held before is given back first.
         ttl_s: How long the lease is held for a worker that is silent; then what it holds returns.
-        window_s: For how long what was spent counts, in twelve slices; None for as long as the resource is kept.
+        window_s: For at least how long what was spent counts, in slices of a twelfth: the slice that the window's
+            beginning falls into counts as a whole. None for as long as the resource is kept.
         lifetime_s: How long the resource is kept after this request.
     """
 
@@ -93,13 +94,17 @@ class Batch:
 
     Attributes:
         worker: Names the worker among all of them, and among its own restarts.
-        sequence: Rises by one with each batch of the worker; a lease request that is sent again keeps its own.
+        sequence: Rises with each batch of the worker from 1 on; leases of a batch that arrives late, or twice,
+            change nothing.
         contribution: What all parts have to say.
+        answered: The sequence of the worker's last batch that was answered, 0 for none: what leases spent is told
+            since then. None stands for the batch before this one.
     """
 
     worker: str
     sequence: int
     contribution: Contribution
+    answered: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,17 @@
-"""The store in memory: statistics of one process, for single workers, tests and the time without a server."""
+"""The store in memory: a worker's statistics, from its own measurements and from what others tell it."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from litellm_plugin.routing.attempts import AttemptStatus
-from litellm_plugin.routing.candidates import EndpointStatistics, StatisticsSnapshot
+from litellm_plugin.routing.candidates import StatisticsSnapshot
 from litellm_plugin.state.answer_lengths import AnswerLengths
-from litellm_plugin.state.histogram import LatencyHistogram
+from litellm_plugin.state.tally import Tally
+from litellm_plugin.state.window import RollingWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,48 +21,89 @@ if TYPE_CHECKING:
 MOST_DEPLOYMENTS = 4096
 # A decision may be this old: far below the window, and a snapshot costs as much as many decisions.
 SNAPSHOT_AGE_S = 0.1
-
-# Only an answer has a time to the whole answer. A timeout counts too: an answer would have taken longer
-# still, and an endpoint must not look faster for each slow answer that was cut off.
-_TIMED = frozenset({AttemptStatus.SUCCESS, AttemptStatus.TIMEOUT})
+# The newest of ten slices of 30 s weighs 4.8 times the oldest, and all together as much as 5.2 that are new.
+HALF_LIFE_S = 120.0
 
 
 class MemoryStore:
-    """Keeps the measurements of a rolling window, in slices that expire as a whole.
+    """Keeps the measurements of a rolling window, in slices that expire as a whole; the latest weigh most.
 
-    It belongs to one event loop: no call waits, and none may come from another thread.
+    Its own measurements count at once. What other workers measured comes in through `learn` (see `SharedLatency`);
+    attempts under way and the lengths of answers are this worker's alone. It belongs to one event loop: no call
+    waits, and none may come from another thread.
 
     Args:
         window_s: Length of the window in seconds; statistics cover between this less one slice and this.
         slices: Into how many slices the window is cut.
         clock: Monotonic seconds.
+        half_life_s: After how many seconds a latency weighs half as much in the quantiles; None for no decay.
+
+    Attributes:
+        slices: Into how many slices the window is cut.
+        slice_s: Length of a slice in seconds.
 
     Raises:
-        ValueError: The window is not positive, or has no slices.
+        ValueError: The window or the half-life is not positive, or there are no slices.
     """
 
     def __init__(
-        self, window_s: float = 300.0, slices: int = 10, clock: Callable[[], float] = time.monotonic
+        self,
+        window_s: float = 300.0,
+        slices: int = 10,
+        clock: Callable[[], float] = time.monotonic,
+        half_life_s: float | None = HALF_LIFE_S,
     ) -> None:
         if not window_s > 0 or slices < 1:
             raise ValueError(f"expected a positive window and 1 slice or more, got {window_s} s and {slices}")
-        self._slice_s = window_s / slices
-        self._slices = slices
+        if half_life_s is not None and not half_life_s > 0:
+            raise ValueError(f"expected a positive half-life or None, got {half_life_s} s")
+        self.slices: Final = slices
+        self.slice_s: Final = window_s / slices
+        self._half_life = None if half_life_s is None else half_life_s / self.slice_s
         self._clock = clock
-        self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._windows: OrderedDict[str, RollingWindow] = OrderedDict()
         self._lengths = AnswerLengths()
         self._in_flight: Counter[str] = Counter()
         self._load_changed = False
         self._snapshot: StatisticsSnapshot | None = None
+        self._tell: Callable[[str, Tally], None] | None = None
+
+    @property
+    def slice_number(self) -> int:
+        """The number of the slice of this moment; it never falls."""
+        return self._number(self._clock())
+
+    def tell(self, listener: Callable[[str, Tally], None]) -> None:
+        """Names who hears of each attempt of this worker: the deployment's id and the attempt's tally."""
+        self._tell = listener
 
     def record(self, measurement: Measurement) -> None:
         """Takes one ended attempt into account; absurd latencies are clamped, never raised."""
-        window = self._window(measurement.deployment_id)
-        number = self._slice_number(self._clock())
-        window.expire(before=number - self._slices + 1)
-        window.add(number, measurement)
+        now_s = self._clock()
+        tally = Tally.of(measurement)
+        self._add(measurement.deployment_id, tally, self._number(now_s))
+        if self._tell is not None:
+            self._tell(measurement.deployment_id, tally)
         if measurement.route is not None and measurement.answer_tokens is not None:
-            self._lengths.add(measurement.route, measurement.answer_tokens, self._clock())
+            self._lengths.add(measurement.route, measurement.answer_tokens, now_s)
+
+    def learn(self, deployment_id: str, tally: Tally, age: int) -> bool:
+        """Takes into account what other workers measured.
+
+        Args:
+            deployment_id: LiteLLM's id of the deployment.
+            tally: What they measured.
+            age: How many slices ago; what is older than the window is left out.
+
+        Returns:
+            Whether there was room: what others tell drives out nothing that is known.
+        """
+        if deployment_id not in self._windows and len(self._windows) >= MOST_DEPLOYMENTS:
+            return False
+        number = self.slice_number
+        if not tally.is_empty and 0 <= age < self.slices:
+            self._add(deployment_id, tally, number - age)
+        return True
 
     def begin(self, deployment_id: str) -> None:
         """Counts an attempt that is under way from now on."""
@@ -90,10 +131,10 @@ class MemoryStore:
         return self._snapshot
 
     def _taken(self, now_s: float) -> StatisticsSnapshot:
-        oldest = self._slice_number(now_s) - self._slices + 1
+        oldest = self._number(now_s) - self.slices + 1
         for deployment_id, window in tuple(self._windows.items()):
             window.expire(before=oldest)
-            if not window.slices:
+            if window.is_empty:
                 del self._windows[deployment_id]
         by_deployment = {name: window.statistics() for name, window in self._windows.items()}
         return StatisticsSnapshot(
@@ -103,89 +144,14 @@ class MemoryStore:
             output_tokens=self._lengths.means(now_s),
         )
 
-    def _window(self, deployment_id: str) -> _Window:
-        """The deployment's window, now the youngest; beyond the bound the one silent for longest goes."""
-        window = self._windows.pop(deployment_id, None) or _Window()
+    def _add(self, deployment_id: str, tally: Tally, number: int) -> None:
+        """Adds to the deployment's window, now the youngest; beyond the bound the one silent for longest goes."""
+        window = self._windows.pop(deployment_id, None) or RollingWindow(self._half_life)
         self._windows[deployment_id] = window
         if len(self._windows) > MOST_DEPLOYMENTS:
             self._windows.popitem(last=False)
-        return window
+        window.expire(before=self._number(self._clock()) - self.slices + 1)
+        window.add(number, tally)
 
-    def _slice_number(self, now_s: float) -> int:
-        return int(now_s // self._slice_s)
-
-
-class _Counts:
-    """Counts and latencies of a stretch of time."""
-
-    __slots__ = ("attempts", "failures", "first_token", "output_token", "total")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.failures = 0
-        self.total = LatencyHistogram()
-        self.first_token = LatencyHistogram()
-        self.output_token = LatencyHistogram()
-
-    def add(self, measurement: Measurement) -> None:
-        status = measurement.status
-        self.attempts += 1
-        self.failures += status.is_retryable
-        if status in _TIMED and measurement.total_ms is not None:
-            self.total.add(measurement.total_ms)
-        if measurement.first_token_ms is not None and status is not AttemptStatus.ABANDONED:
-            self.first_token.add(measurement.first_token_ms)
-        if measurement.output_token_ms is not None:
-            self.output_token.add(measurement.output_token_ms)
-
-    def subtract(self, other: _Counts) -> None:
-        self.attempts -= other.attempts
-        self.failures -= other.failures
-        self.total.subtract(other.total)
-        self.first_token.subtract(other.first_token)
-        self.output_token.subtract(other.output_token)
-
-
-class _Window:
-    """The slices of one deployment, oldest first, and their sum."""
-
-    __slots__ = ("_statistics", "_sum", "slices")
-
-    def __init__(self) -> None:
-        self.slices: deque[tuple[int, _Counts]] = deque()
-        self._sum = _Counts()
-        self._statistics: EndpointStatistics | None = None
-
-    def add(self, number: int, measurement: Measurement) -> None:
-        if not self.slices or self.slices[-1][0] != number:
-            self.slices.append((number, _Counts()))
-        self.slices[-1][1].add(measurement)
-        self._sum.add(measurement)
-        self._statistics = None
-
-    def expire(self, *, before: int) -> None:
-        while self.slices and self.slices[0][0] < before:
-            self._sum.subtract(self.slices.popleft()[1])
-            self._statistics = None
-
-    def statistics(self) -> EndpointStatistics:
-        """What the window holds; computed once per change."""
-        if self._statistics is None:
-            self._statistics = _statistics(self._sum)
-        return self._statistics
-
-
-def _statistics(counts: _Counts) -> EndpointStatistics:
-    total_p50_ms, total_p95_ms = counts.total.quantiles_ms(0.5, 0.95)
-    first_token_p50_ms, first_token_p95_ms = counts.first_token.quantiles_ms(0.5, 0.95)
-    output_token_p50_ms, output_token_p95_ms = counts.output_token.quantiles_ms(0.5, 0.95)
-    return EndpointStatistics(
-        attempts=counts.attempts,
-        failures=counts.failures,
-        total_p50_ms=total_p50_ms,
-        total_p95_ms=total_p95_ms,
-        first_token_p50_ms=first_token_p50_ms,
-        first_token_p95_ms=first_token_p95_ms,
-        output_token_p50_ms=output_token_p50_ms,
-        output_token_p95_ms=output_token_p95_ms,
-    )
+    def _number(self, now_s: float) -> int:
+        return int(now_s // self.slice_s)

@@ -14,7 +14,7 @@ from litellm_plugin.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis.asyncio import Redis
+    from litellm_plugin.state.conversation import Client
 
 PREFIX = "permit-router:"
 # About 0.5 KB each: 50 MB at most; with permits of 300 s it holds 270 requests a second of one worker.
@@ -97,7 +97,7 @@ class RedisReplayStore:
         ValueError: The prefix has braces, which would override the slot that keys choose in a Cluster.
     """
 
-    def __init__(self, client: Redis, prefix: str = PREFIX) -> None:
+    def __init__(self, client: Client, prefix: str = PREFIX) -> None:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"expected a key prefix without braces, got {prefix!r:.80}")
         self._client = client

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from litellm_plugin.state.replay import PREFIX
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from litellm_plugin.state.conversation import Client
 
 # As many as the policy block takes; three full sets are read in 8 ms with the C parser that LiteLLM's proxy extra brings.
 MOST_REVOKED: Final = 10_000
@@ -77,7 +77,7 @@ class StoredRevocations:
         limit: How many entries of a kind count; of more, those that end last, then those that sort last.
     """
 
-    def __init__(self, client: Redis, prefix: str = PREFIX, limit: int = MOST_REVOKED) -> None:
+    def __init__(self, client: Client, prefix: str = PREFIX, limit: int = MOST_REVOKED) -> None:
         self._client = client
         self._keys = {kind: f"{prefix}revoked:{kind}" for kind in RevokedKind}
         self._limit = limit

@@ -59,6 +59,10 @@ SETTINGS = {
 }
 
 
+# The faults of one test must not count in another's.
+UNTOUCHED = {"breaker": None, "retry_budget": None}
+
+
 def deployment(provider: RecordingProvider, group: str, url: str, **info: Any) -> dict[str, Any]:
     name = provider.name
     facts = {
@@ -128,6 +132,7 @@ class Fleet:
 
     def config(self) -> dict[str, Any]:
         policy = {**POLICY, **self.policy}
+        policy["resilience"] = {**UNTOUCHED, **policy["resilience"]}
         issuers = [
             {"issuer": self.issuer.issuer, "jwks_url": self.jwks_url, "algorithms": ["RS256", "ES256"]}
         ]

@@ -63,9 +63,9 @@ def test_after_the_first_byte_no_other_endpoint_is_chosen(enforcement, state):
 
 
 def test_an_untried_plan_is_unavailable_and_a_tried_one_exhausted(worker, state):
-    assert unserved(state, worker.clock.monotonic()).reason is Reason.UNAVAILABLE
+    assert unserved(worker.runtime, state).reason is Reason.UNAVAILABLE
     worker.attempt(state, "eu")
-    assert unserved(state, worker.clock.monotonic()).reason is Reason.CHAIN_EXHAUSTED
+    assert unserved(worker.runtime, state).reason is Reason.CHAIN_EXHAUSTED
 
 
 class TestContentUrls:

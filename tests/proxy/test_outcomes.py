@@ -162,13 +162,13 @@ class TestSuccesses:
     def test_it_counts_in_the_statistics(self, outcomes, worker, state):
         worker.attempt(state, "eu")
         self.succeed(outcomes)
-        assert worker.runtime.store.snapshot().by_deployment["eu-1"].attempts == 1
+        assert worker.runtime.shared.snapshot().by_deployment["eu-1"].attempts == 1
 
     def test_a_cache_hit_says_nothing_of_the_endpoint(self, outcomes, worker, state):
         worker.attempt(state, "eu")
         self.succeed(outcomes, cache_hit=True)
         assert attempts(worker)[0]["cache_hit"] is True
-        assert worker.runtime.store.snapshot().by_deployment == {}
+        assert worker.runtime.shared.snapshot().by_deployment == {}
 
     def test_it_is_recorded_after_the_request_ended_too(self, outcomes, worker, state):
         worker.attempt(state, "eu")
@@ -202,7 +202,7 @@ class TestCosts:
             request,
             state.scope,
             [candidate],
-            statistics=worker.runtime.store.snapshot(),
+            statistics=worker.runtime.shared.snapshot(),
             seed=1,
         )
         routed = RoutedGroup("decision-1", decision)
@@ -261,7 +261,7 @@ class TestCosts:
         self.begin(worker, state, self.PRICED)
         self.succeed(outcomes)
         worker.clock.advance(1)
-        statistics = worker.runtime.store.snapshot().by_deployment["eu-1"]
+        statistics = worker.runtime.shared.snapshot().by_deployment["eu-1"]
         assert statistics.output_token_p50_ms == pytest.approx(100, rel=0.02)
 
 
@@ -283,8 +283,8 @@ class TestAttemptsUnderWay:
     def test_an_attempt_counts_until_it_ended_and_only_once(self, outcomes, worker, state, end):
         routed = state.groups["gpt"]
         Enforcement(worker.runtime)._begin(state, routed, routed.decision.plan[0])
-        other = worker.runtime.store
-        other.begin("us-1")
+        other = worker.runtime.shared
+        other.begin("us-1", first="us", is_first=True)
         assert other.snapshot().in_flight == {"eu-1": 1, "us-1": 1}
         for _ in range(2):
             end(outcomes, worker, state)
@@ -297,7 +297,7 @@ class TestAttemptsUnderWay:
         routed = state.groups["gpt"]
         Enforcement(worker.runtime)._begin(state, routed, routed.decision.plan[0])
         outcomes.passed(state, 200)
-        assert worker.runtime.store.snapshot().in_flight == {}
+        assert worker.runtime.shared.snapshot().in_flight == {}
 
 
 class TestBrokenStreams:

@@ -96,7 +96,7 @@ def test_a_session_on_a_socket_has_no_deadline(worker, enforcement, state):
 @pytest.mark.parametrize("status", [AttemptStatus.CONTENT_FILTER, AttemptStatus.CONTEXT_WINDOW])
 def test_what_a_provider_says_of_the_request_stands(worker, state, status):
     worker.attempt(state, "eu").status = status
-    state.end(unserved(state, worker.clock.monotonic()))
+    state.end(unserved(worker.runtime, state))
     assert state.verdict is None
 
 

@@ -17,6 +17,14 @@ from litellm_plugin.records import (
     verify_chain,
 )
 from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.budgets import (
+    Budget,
+    BudgetAccount,
+    BudgetAction,
+    BudgetPer,
+    BudgetPeriod,
+    BudgetReading,
+)
 from litellm_plugin.routing.candidates import EndpointStatistics
 from litellm_plugin.routing.decision import Assessment, Exclusion
 
@@ -79,6 +87,46 @@ def test_every_exclusion_obeys_the_schema(build, exclusion):
     validate(build.decision_record(decision=replace(decision, assessments=(assessment,))))
 
 
+def reading(per, subject, left_usd=0.25, **fields):
+    budget = Budget("free", BudgetPer(per), 50.0, BudgetPeriod.MONTH)
+    account = BudgetAccount("free", subject, BudgetPeriod.MONTH, "2026-11", 50.0, "2026-12-01T00:00:00Z")
+    return BudgetReading(budget, account, left_usd, **fields)
+
+
+def budgets_of(build, *readings):
+    record = build.decision_record(decision=replace(build.decision(), budgets=readings))
+    validate(record)
+    return record["budgets"]
+
+
+def test_a_budget_tells_what_was_left_when_it_resets_and_what_was_done(build):
+    assert budgets_of(build, reading("tenant", "acme", action=BudgetAction.CHEAPEST)) == [
+        {
+            "name": "free",
+            "per": "tenant",
+            "subject": "acme",
+            "period": "2026-11",
+            "limit_usd": 50.0,
+            "left_usd": 0.25,
+            "resets_at": "2026-12-01T00:00:00Z",
+            "deployment_ids": None,
+            "action": "cheapest",
+        }
+    ]
+
+
+def test_a_route_is_told_by_the_request_s_own_members_alone(build):
+    (told,) = budgets_of(build, reading("route", "acme\nphi\na whole prompt\nchat"))
+    assert (told["per"], told["subject"]) == ("route", None)
+
+
+def test_budgets_are_bounded_and_those_of_whole_requests_come_first(build):
+    of_endpoints = [reading("endpoint", f"e{n}", deployment_ids=frozenset({f"d{n}"})) for n in range(200)]
+    told = budgets_of(build, *of_endpoints, reading("tenant", "t" * 500, math.nan))
+    assert (len(told), told[0]["subject"], told[0]["left_usd"]) == (128, "t" * 128, None)
+    assert told[1]["deployment_ids"] == ["d0"]
+
+
 @pytest.mark.parametrize("status", list(AttemptStatus))
 def test_attempt_obeys_the_schema(build, status):
     validate(build.attempt_record(status=status))
@@ -110,6 +158,14 @@ def test_attempt_without_an_answer_obeys_the_schema(build):
             id="exclusion",
         ),
         pytest.param(schemas()[ATTEMPT_SCHEMA]["properties"]["status"], AttemptStatus, id="status"),
+        pytest.param(
+            schemas()[DECISION_SCHEMA]["$defs"]["budget"]["properties"]["per"], BudgetPer, id="budget-per"
+        ),
+        pytest.param(
+            schemas()[DECISION_SCHEMA]["$defs"]["budget"]["properties"]["action"],
+            BudgetAction,
+            id="budget-action",
+        ),
     ],
 )
 def test_schema_lists_the_closed_set(definition, closed_set):

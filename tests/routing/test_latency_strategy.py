@@ -97,6 +97,13 @@ def test_one_request_in_twenty_looks_at_what_is_not_known():
     assert firsts.count(["a-1", "d-1"]) == 20
 
 
+@pytest.mark.parametrize(("others", "prior_ms"), [(FLEET, 1400), (FLEET[1:], 2700), (FLEET[:1], 900)])
+def test_what_was_never_seen_needs_no_prior_in_the_statistics(others, prior_ms):
+    """The candidates of this request are the prior, and the record shows that nothing was measured."""
+    ranking = ranked([*others, an_input("d")], seed=41)
+    assert terms(ranking)["d-1"] == {"expected_tries": 1.0, "is_measured": 0, "latency_ms": prior_ms}
+
+
 class TestWithoutABudget:
     """Medians, per token."""
 

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routing_cases import a_candidate, names
 
-from litellm_plugin.routing import AttemptStatus, Chain, Halt, PastAttempt, Retry, RetryPolicy, following
+from litellm_plugin.routing import (
+    AttemptStatus,
+    Chain,
+    Halt,
+    PastAttempt,
+    Retry,
+    RetryLoad,
+    RetryPolicy,
+    following,
+)
 
 POLICY = RetryPolicy()
 A = a_candidate("a", max_input_tokens=8_000)
@@ -80,6 +89,28 @@ def test_each_class_can_be_told_to_stop(status):
 def test_the_number_of_attempts_is_a_limit():
     chain = a_chain(past(AttemptStatus.SERVER_ERROR), past(AttemptStatus.SERVER_ERROR, B), limit=2)
     assert step(chain) is Halt.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("load", "wanted"),
+    [
+        pytest.param(RetryLoad(0, 2), B, id="C34-minimum"),
+        pytest.param(RetryLoad(0, 3), Halt.RETRY_BUDGET, id="C34-minimum-is-used-up"),
+        pytest.param(RetryLoad(100, 19), B, id="C34-ratio"),
+        pytest.param(RetryLoad(100, 20), Halt.RETRY_BUDGET, id="C34-ratio-is-used-up"),
+    ],
+)
+def test_retries_of_an_endpoints_requests_are_bounded(load, wanted):
+    assert step(a_chain(past(AttemptStatus.SERVER_ERROR), load=load)) is wanted
+
+
+def test_a_first_attempt_costs_no_budget():
+    assert step(a_chain(load=RetryLoad(0, 1000))) is A
+
+
+def test_without_a_budget_nothing_is_bounded():
+    chain = a_chain(past(AttemptStatus.SERVER_ERROR), load=RetryLoad(0, 1000))
+    assert step(chain, replace(POLICY, budget=None)) is B
 
 
 def test_the_plans_end_is_the_end():

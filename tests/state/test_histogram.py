@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litellm_plugin.state import LatencyHistogram
-from litellm_plugin.state.histogram import LONGEST_MS, SHORTEST_MS, clamped_ms
+from litellm_plugin.state.histogram import (
+    FIRST_BUCKET,
+    LAST_BUCKET,
+    LONGEST_MS,
+    SHORTEST_MS,
+    bucket_of,
+    clamped_ms,
+)
 
 latencies = st.lists(st.floats(SHORTEST_MS, LONGEST_MS), min_size=1)
 
@@ -21,7 +28,8 @@ def filled(values):
 
 
 def exact(values, fraction):
-    return sorted(values)[math.floor(fraction * (len(values) - 1))]
+    """The least value that at least this share of all values do not exceed."""
+    return sorted(values)[max(0, math.ceil(min(fraction * len(values), len(values))) - 1)]
 
 
 @given(latencies, st.floats(0, 1))
@@ -53,6 +61,34 @@ def test_subtracting_leaves_what_was_there_before(kept, removed):
     histogram.subtract(filled(removed))
     fractions = 0.0, 0.5, 0.95, 1.0
     assert histogram.quantiles_ms(*fractions) == filled(kept).quantiles_ms(*fractions)
+
+
+@given(latencies, latencies, st.integers(1, 2**60))
+def test_merging_is_adding_each_value_as_often_as_it_weighs(light, heavy, weight):
+    histogram = filled(light)
+    histogram.merge(filled(heavy), weight)
+    histogram.subtract(filled(light))
+    assert histogram.buckets == {each: count * weight for each, count in filled(heavy).buckets.items()}
+
+
+@given(latencies, latencies)
+def test_subtracting_never_leaves_less_than_nothing(values, others):
+    histogram = filled(values)
+    histogram.subtract(filled([*values, *others]))
+    assert histogram.buckets == {}
+
+
+@given(latencies, latencies)
+def test_what_lies_beyond_another_one_is_what_was_added_to_it(values, more):
+    whole, part = filled([*values, *more]), filled(values)
+    assert whole.beyond(part).buckets == filled(more).buckets
+    assert part.beyond(whole).buckets == {}
+    assert (whole.covers(part), part.covers(whole)) == (True, False)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_every_float_has_a_bucket_in_the_range(value):
+    assert FIRST_BUCKET <= bucket_of(value) <= LAST_BUCKET
 
 
 def test_no_values_have_no_quantiles():

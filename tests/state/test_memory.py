@@ -125,9 +125,11 @@ class TestOutputTokens:
     def test_a_stream_is_timed_after_its_first_token(self, store):
         store.record(Measurement("d", AttemptStatus.SUCCESS, 1100.0, 100.0, output_tokens=11))
         statistics = statistics_of(store)
-        assert (statistics.output_token_p50_ms, statistics.output_token_p95_ms) == pytest.approx(
-            (100, 100), rel=0.02
-        )
+        assert (
+            statistics.output_token_p50_ms,
+            statistics.output_token_p95_ms,
+            statistics.output_token_p99_ms,
+        ) == pytest.approx((100, 100, 100), rel=0.02)
 
     def test_a_whole_answer_is_timed_over_all_its_tokens(self, store):
         store.record(Measurement("d", AttemptStatus.SUCCESS, 1100.0, output_tokens=11))
@@ -262,6 +264,73 @@ def test_absurd_latencies_are_clamped(store, value):
 def test_a_window_without_extent_is_refused(window_s, slices):
     with pytest.raises(ValueError, match="expected a positive window"):
         MemoryStore(window_s=window_s, slices=slices)
+
+
+@pytest.mark.parametrize("half_life_s", [0, -1, math.nan])
+def test_a_half_life_without_extent_is_refused(half_life_s):
+    with pytest.raises(ValueError, match="expected a positive half-life or None"):
+        MemoryStore(half_life_s=half_life_s)
+
+
+class TestDecay:
+    def after(self, clock, half_life_s):
+        """Ten slow answers, and four quick ones 240 s later."""
+        store = MemoryStore(clock=clock, half_life_s=half_life_s)
+        for _ in range(10):
+            store.record(measured(total_ms=1000.0))
+        clock.now_s += 240
+        for _ in range(4):
+            store.record(measured(total_ms=100.0))
+        return statistics_of(store)
+
+    @pytest.mark.parametrize(
+        ("half_life_s", "usual_ms"),
+        [
+            pytest.param(120.0, 100, id="ten that weigh a quarter are less than four"),
+            pytest.param(240.0, 1000, id="ten that weigh a half are more than four"),
+            pytest.param(None, 1000, id="no decay"),
+        ],
+    )
+    def test_recent_latencies_weigh_more(self, clock, half_life_s, usual_ms):
+        assert self.after(clock, half_life_s).total_p50_ms == pytest.approx(usual_ms, rel=0.02)
+
+    def test_attempts_and_failures_are_plain_counts(self, clock):
+        assert self.after(clock, 1.0).attempts == 14
+
+    def test_old_values_are_outweighed_and_not_forgotten(self, clock):
+        assert self.after(clock, 120.0).total_p99_ms == pytest.approx(1000, rel=0.02)
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 400), st.floats(0.01, 3_600_000)), min_size=1, max_size=60),
+        st.sampled_from((1.0, 30.0, 120.0, 1e9)),
+    )
+    def test_quantiles_are_within_two_percent_of_weighted_ones(self, events, half_life_s):
+        clock = Clock()
+        store = MemoryStore(clock=clock, half_life_s=half_life_s)
+        log = []
+        for pause_s, total_ms in events:
+            clock.now_s += pause_s
+            store.record(measured(total_ms=total_ms))
+            log.append((int(clock.now_s // 30), total_ms))
+        weights = [
+            (total_ms, 2.0 ** ((number - log[-1][0]) * 30 / half_life_s))
+            for number, total_ms in sorted(log, key=lambda each: each[1])
+            if number > log[-1][0] - 10
+        ]
+        for fraction, found in ((0.5, "total_p50_ms"), (0.95, "total_p95_ms"), (0.99, "total_p99_ms")):
+            # Whole-number weights are right to a millionth of the newest: a fraction beside it is as good.
+            around = [weighted(weights, fraction - 1e-4), weighted(weights, fraction + 1e-4)]
+            assert around[0] * 0.98 <= getattr(statistics_of(store), found) <= around[1] * 1.02
+
+
+def weighted(weights, fraction):
+    """The least value at or below which this share of all the weight lies."""
+    share, seen = fraction * sum(weight for _, weight in weights), 0.0
+    for value, weight in weights:
+        seen += weight
+        if seen >= share:
+            return value
+    return weights[-1][0]
 
 
 events = st.lists(

@@ -1,0 +1,35 @@
+"""Quotas as LiteLLM's configuration states them: requests and tokens a minute of a deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from litellm_plugin.state import Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def quota(entry: Mapping[str, Any]) -> Quota:
+    """What a deployment may be sent in a minute, from where LiteLLM looks for it and in its order.
+
+    Source: litellm/router_strategy/lowest_tpm_rpm_v2.py. What is no whole number of 0 or more is no limit.
+
+    Args:
+        entry: An entry of LiteLLM's model list.
+    """
+    return Quota(requests_per_minute=_first(entry, "rpm"), tokens_per_minute=_first(entry, "tpm"))
+
+
+def _first(entry: Mapping[str, Any], name: str) -> int | None:
+    sections = (entry, entry.get("litellm_params") or {}, entry.get("model_info") or {})
+    values = (section.get(name) for section in sections)
+    return next((limit for value in values if (limit := _limit(value)) is not None), None)
+
+
+def _limit(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if value >= 0 else None

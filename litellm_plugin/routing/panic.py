@@ -1,0 +1,66 @@
+"""Panic mode: what a request gets whose endpoints would all serve it but for their breakers.
+
+A breaker protects an endpoint from requests that would fail. Where nothing else is left, one that may fail is
+better than none; it stays inside the permit's set, and it is one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.decision import Exclusion
+from litellm_plugin.routing.eligibility import quota_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from litellm_plugin.routing.decision import Assessment
+    from litellm_plugin.routing.facts import RequestFacts
+    from litellm_plugin.routing.strategies import Ranked
+
+# What the operator must repair does not pass by being asked.
+_FAULTS = frozenset({AttemptStatus.PROVIDER_AUTH, AttemptStatus.MISCONFIGURED})
+
+
+def shut_by_breaker_alone(
+    assessments: Iterable[Assessment], facts: RequestFacts, tried: frozenset[str]
+) -> list[Assessment]:
+    """The candidates that would be eligible if their breakers were closed."""
+    return [each for each in assessments if _is_shut_by_breaker_alone(each, facts, tried)]
+
+
+def least_bad(order: Sequence[Ranked]) -> Ranked:
+    """The one to ask: what the operator need not repair, then the fewest failures, then the soonest to be asked again.
+
+    Args:
+        order: The candidates as the strategy would take them; it decides between equals. At least one.
+    """
+    return min(order, key=lambda ranked: _badness(ranked.assessment))
+
+
+def panic_note(assessment: Assessment) -> str:
+    """Says in the record that this attempt goes through an open breaker."""
+    health = assessment.health
+    when = f"open for {health.retry_after_s:.1f} s more" if health.retry_after_s else "half open"
+    return (
+        f"every breaker is open: one attempt at the least bad, {assessment.candidate.endpoint}"
+        f" ({health.cause or 'no cause'}; {when})"
+    )
+
+
+def _is_shut_by_breaker_alone(assessment: Assessment, facts: RequestFacts, tried: frozenset[str]) -> bool:
+    health = assessment.health
+    return (
+        assessment.exclusion is Exclusion.BREAKER_OPEN
+        and not health.waits
+        and quota_missing(health, facts, assessment.expected_output_tokens) is None
+        and assessment.candidate.deployment_id not in tried
+    )
+
+
+def _badness(assessment: Assessment) -> tuple[bool, float, float]:
+    health, seen = assessment.health, assessment.statistics
+    attempts, failures = (seen.attempts, seen.failures) if seen else (0, 0)
+    # Laplace's rule of succession: one failure of one says less than a hundred of a hundred.
+    return health.cause in _FAULTS, (failures + 1) / (attempts + 2), health.retry_after_s or 0.0
