@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
-from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 from litellm_plugin.routing.eligibility import quota_missing
 from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.state import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.clock import Clock
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.routing import Candidate, Decision, StatisticsSnapshot
+    from litellm_plugin.routing.attempts import AttemptStatus, Measurement
     from litellm_plugin.settings import PolicySnapshot
     from litellm_plugin.state import Exchange, Quota
 
