@@ -26,7 +26,7 @@ venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
 stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement test-contract run-others inventory lint check bench demo run lock clean
+.PHONY: setup test test-enforcement test-contract run-others inventory lint check bench soak chaos demo run lock clean
 
 setup: $(STAMP)
 
@@ -101,7 +101,15 @@ lint: $(STAMP)
 check: lint test
 
 bench: $(STAMP)
-	@for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+	@for benchmark in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$benchmark || exit 1; done
+
+# An hour, unless SOAK says otherwise: SOAK="--seconds 600 --rate 5".
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py $(SOAK)
+
+# Every fault of the list under load, at full length, and one table; CHAOS="--only C03 C12" runs a part.
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos/chaos_table.py $(CHAOS)
 
 demo: $(STAMP)
 	$(BIN)/permit-router demo $(if $(PROMPTS),--prompts $(PROMPTS))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from litellm_plugin.testing.providers import RecordedRequest, RecordingProvider
+
+# What `marker` gives is found by its form: a search for each known marker would take the square of a long run's time.
+_OWN: Final = re.compile(rb"marker-[0-9a-f]{32}")
 
 
 def marker() -> str:
@@ -37,6 +41,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._permits: dict[str, frozenset[str]] = {}
+        self._others: list[str] = []
 
     def allow(self, marker: str, endpoints: Iterable[str]) -> None:
         """Record that the prompt carrying `marker` may reach `endpoints` and no others.
@@ -47,9 +52,14 @@ class Ledger:
         """
         if not marker:
             raise ValueError("expected a marker, got an empty string")
-        for known in self._permits:
-            if marker in known or known in marker:
+        is_own = _OWN.fullmatch(marker.encode(errors="replace")) is not None
+        # Two of one form and length are part of each other only where they are the same.
+        rivals = [*self._others, marker] if is_own else list(self._permits)
+        for known in rivals:
+            if known in self._permits and (marker in known or known in marker):
                 raise ValueError(f"marker {marker!r} cannot be told from {known!r}")
+        if not is_own:
+            self._others.append(marker)
         self._permits[marker] = frozenset(endpoints)
 
     def judge(self, providers: Iterable[RecordingProvider]) -> Judgement:
@@ -73,4 +83,8 @@ class Ledger:
         return Judgement(len(requests), tuple(out_of_set), by_marker)
 
     def _markers_in(self, body: bytes) -> list[str]:
-        return [known for known in self._permits if known.encode() in body]
+        own = dict.fromkeys(found.decode() for found in _OWN.findall(body))
+        return [
+            *(found for found in own if found in self._permits),
+            *(known for known in self._others if known.encode() in body),
+        ]

@@ -29,6 +29,7 @@ _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
 _TERMINATION_GRACE_S = 5.0
 _TAIL_CHARS = 6_000
+_WORKER_START_S = 60
 
 
 class ProxyProcess:
@@ -40,6 +41,7 @@ class ProxyProcess:
         port: The port to listen on; None takes a free one.
         startup_hook: Whether LiteLLM calls `litellm_plugin.require` before it loads its configuration.
         cwd: The working directory.
+        workers: How many worker processes serve; with more than one, another process of the group starts them.
 
     Attributes:
         master_key: LiteLLM's master key, from `env` or the test's own.
@@ -54,6 +56,7 @@ class ProxyProcess:
         port: int | None = None,
         startup_hook: bool = True,
         cwd: str | Path | None = None,
+        workers: int = 1,
     ) -> None:
         self._reservation = _reserved(port)
         self.port: int = port or self._reservation.getsockname()[1]
@@ -67,7 +70,7 @@ class ProxyProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - LiteLLM's own command with a path and a number
-                [*_litellm(), "--config", str(config_path), "--host", "127.0.0.1", "--port", str(self.port)],
+                [*_litellm(), *_arguments(config_path, self.port, workers)],
                 env=variables,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -187,6 +190,15 @@ def _litellm() -> list[str]:
     if script.exists():
         return [str(script)]
     return [sys.executable, "-c", "from litellm import run_server; run_server()"]
+
+
+def _arguments(config_path: str | Path, port: int, workers: int) -> list[str]:
+    options = {"--config": config_path, "--host": "127.0.0.1", "--port": port}
+    if workers > 1:
+        # uvicorn asks each worker for a sign of life from the beginning, and ends it after 5 s without one; importing
+        # LiteLLM takes longer on a busy machine.
+        options |= {"--num_workers": workers, "--timeout_worker_healthcheck": _WORKER_START_S}
+    return [str(part) for option in options.items() for part in option]
 
 
 def _environment(env: Mapping[str, str], *, startup_hook: bool) -> dict[str, str]:

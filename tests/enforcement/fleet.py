@@ -88,6 +88,7 @@ class Fleet:
     startup_hook: bool = True
     algorithm: str = "RS256"
     files: dict[str, str] = field(default_factory=dict)
+    workers: int = 1
 
     def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory()
@@ -109,7 +110,11 @@ class Fleet:
         env = {"PERMIT_ROUTER_LOG": str(self.log_path), **self.env}
         try:
             self.proxy = ProxyProcess(
-                config_path, env=env, startup_hook=self.startup_hook, cwd=self.folder.name
+                config_path,
+                env=env,
+                startup_hook=self.startup_hook,
+                cwd=self.folder.name,
+                workers=self.workers,
             )
         except BaseException:
             self.servers.stop()

@@ -1,0 +1,189 @@
+"""The stage: a real proxy with the plugin, recording providers, and a real Valkey server that faults happen to."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import signal
+import struct
+import time
+from pathlib import Path
+
+import httpx
+from chaos_load import Target
+from chaos_relay import Relay
+from fleet import LOGGER_MODULE, OPENAI_ENDPOINTS, Fleet
+from redis import Redis
+from valkey_process import ValkeyProcess
+
+from litellm_plugin.testing import ProxyProcess
+
+# The plugin asks the store once a second; what it asked within three seconds it asks steadily.
+STEADY_S = 3.0
+PATIENCE_S = 60.0
+PREFIX = "permit-router:"
+# The health answer's entries that say how long ago something was read from the store.
+AGES = ("revocations_age_seconds",)
+
+# Time shifts for everything in the process that asks `time.time` when it wants to know; `datetime.now` does not.
+SHIFT_FILE = "clock_shift"
+SHIFTED_CLOCK = f"""
+import mmap, struct, time
+
+_real = time.time
+with open("{SHIFT_FILE}", "rb") as file:
+    _shift = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
+time.time = lambda: _real() + struct.unpack_from("d", _shift)[0]
+"""
+
+
+class Stage:
+    """One proxy and its store; the store is down until `open_store`.
+
+    Args:
+        folder: Where the servers keep what they write.
+        workers: How many worker processes the proxy has.
+        callbacks: LiteLLM's callbacks.
+        shifts_clock: Whether `shift_clock` works.
+    """
+
+    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False):
+        self.workers = workers
+        self.server = ValkeyProcess(_made(folder, "store"))
+        self._behind = ValkeyProcess(_made(folder, "behind"))
+        registered = {"callbacks": callbacks} if callbacks else {}
+        files = (
+            {"other_logger.py": LOGGER_MODULE + SHIFTED_CLOCK, SHIFT_FILE: "\0" * 8} if shifts_clock else {}
+        )
+        self.fleet = Fleet(
+            policy={"decision_log": {"chain": True}},
+            settings={"litellm_settings": registered},
+            env={"PERMIT_ROUTER_REDIS_URL": self.server.url},
+            algorithm="ES256",
+            files=files,
+            workers=workers,
+        )
+
+    def __enter__(self):
+        self.fleet.__enter__()
+        try:
+            self.fleet.ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.fleet.__exit__()
+        self.server.stop()
+        self._behind.stop()
+
+    def restart(self):
+        """Another proxy with the same configuration and the same log, in the place of one that ended."""
+        fleet = self.fleet
+        fleet.client.close()
+        fleet.proxy.stop()
+        fleet.proxy = ProxyProcess(
+            Path(fleet.folder.name, "config.yaml"),
+            env={"PERMIT_ROUTER_LOG": str(fleet.log_path), **fleet.env},
+            cwd=fleet.folder.name,
+            workers=self.workers,
+        )
+        fleet.client = httpx.Client(base_url=fleet.proxy.url, timeout=30, trust_env=False)
+        fleet.ready()
+
+    def open_store(self):
+        self.server.start()
+
+    @property
+    def target(self):
+        return Target(
+            self.fleet.proxy.url,
+            self.fleet.proxy.master_key,
+            self.fleet.issuer,
+            self.fleet.ledger,
+            OPENAI_ENDPOINTS,
+        )
+
+    def begin(self):
+        """Forgets what was; returns once every worker reads the store."""
+        with self.admin() as client:
+            client.flushall()
+        self.recovery_s(time.monotonic())
+        self.fleet.clear()
+
+    @contextlib.contextmanager
+    def admin(self):
+        with Redis.from_url(self.server.url, socket_timeout=10) as client:
+            yield client
+
+    @contextlib.contextmanager
+    def relayed(self):
+        """The store behind a relay, at the same address."""
+        self.server.stop()
+        self._behind.start()
+        try:
+            with Relay(self.server.port, self._behind.port) as relay:
+                yield relay
+        finally:
+            self._behind.stop()
+            self.server.start()
+
+    def recovery_s(self, since_s):
+        """Waits until every worker has read the store since then; gives how long that took, 0 where it never ceased.
+
+        Raises:
+            AssertionError: It took longer than a minute.
+        """
+        found = {}
+        # A connection is one worker's for as long as it is kept.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        url = self.fleet.proxy.url
+        with httpx.Client(base_url=url, timeout=10, trust_env=False, limits=limits) as client:
+            while len(found) < self.workers:
+                asked_s = time.monotonic()
+                assert asked_s - since_s < PATIENCE_S, "the store was not read again"
+                health = client.get("/permit-router/v1/health").json()
+                age_s = unread_s(health)
+                if health["status"] == "green":
+                    # Ages are told to a tenth of a second.
+                    read_s = asked_s - age_s + 0.1
+                    is_steady = age_s < STEADY_S and asked_s - since_s < 0.5
+                    if is_steady or read_s >= since_s:
+                        found.setdefault(health["worker"], 0.0 if is_steady else max(0.0, read_s - since_s))
+                time.sleep(0.05)
+        return max(found.values())
+
+    def shift_clock(self, seconds):
+        """Sets the proxy's wall clock and the issuer's forward or back, as a machine's administrator might."""
+        with (
+            Path(self.fleet.folder.name, SHIFT_FILE).open("r+b") as file,
+            mmap.mmap(file.fileno(), 8) as shift,
+        ):
+            struct.pack_into("d", shift, 0, float(seconds))
+        self.fleet.issuer._now = lambda: time.time() + seconds
+
+    def pause_proxy(self, seconds):
+        os.killpg(self.fleet.proxy.pid, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            os.killpg(self.fleet.proxy.pid, signal.SIGCONT)
+
+
+def unread_s(health):
+    """For how long a worker has not read the store; for ever, where it never has."""
+    # What the synchroniser tells stands under a name of its own; this entry is in nothing else.
+    shared = [
+        each["age_s"] for each in health.values() if isinstance(each, dict) and "missed_in_a_row" in each
+    ]
+    ages_s = [*(health[name] for name in AGES), *shared]
+    return max(math.inf if age_s is None else age_s for age_s in ages_s)
+
+
+def _made(folder, name):
+    path = Path(folder, name)
+    path.mkdir()
+    return path
