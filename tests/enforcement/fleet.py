@@ -112,7 +112,7 @@ class Fleet:
             raise
         # A fresh connection for each request: uvicorn resets one after an error that LiteLLM lets escape.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self.client = httpx.Client(base_url=self.proxy.url, timeout=30, trust_env=False, limits=limits)
+        self.client = httpx.Client(base_url=self.proxy.url, timeout=60, trust_env=False, limits=limits)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +161,7 @@ class Fleet:
     def ready(self) -> Self:
         """Waits until the proxy answers and its first keys are loaded; other faults are a test's own matter."""
         self.proxy.wait_ready()
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while "keys_unavailable" in self.faults() and time.monotonic() < deadline_s:
             time.sleep(0.1)
         return self
@@ -273,7 +273,7 @@ class Fleet:
 
     def wait_for(self, holds: Any) -> None:
         """Waits until something is true: LiteLLM reports the end of a call after its answer."""
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 45
         while not holds() and time.monotonic() < deadline_s:
             time.sleep(0.05)
 

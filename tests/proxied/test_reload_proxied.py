@@ -17,7 +17,7 @@ from litellm_plugin.testing import Fault
 pytestmark = pytest.mark.proxy
 
 # Each worker looks once a second; a loaded machine is no fault of ours.
-PATIENT_S = 20.0
+PATIENT_S = 60.0
 # How long a provider holds a request over a swap.
 HELD_S = 6.0
 RELOAD = "/permit-router/v1/reload"
