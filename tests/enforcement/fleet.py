@@ -298,11 +298,13 @@ class Fleet:
     def records_of(self, answer: httpx.Response, *, attempts: int = 1) -> list[dict[str, Any]]:
         """The records of one request, once so many of its attempts ended; LiteLLM tells their ends late."""
         request_id = answer.headers["x-permit-request-id"]
-        deadline = time.monotonic() + 5
+        began_s = time.monotonic()
         while True:
             found = [record for record in self.records() if record["request_id"] == request_id]
             ended = [record for record in found if record["type"] == "attempt"]
-            if len(ended) >= attempts or time.monotonic() > deadline:
+            # A denied request may have no attempt to wait for.
+            patience_s = 5 if any(record.get("outcome") == "denied" for record in found) else 45
+            if len(ended) >= attempts or time.monotonic() - began_s > patience_s:
                 return found
             time.sleep(0.05)
 
