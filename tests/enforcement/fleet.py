@@ -121,7 +121,7 @@ class Fleet:
             raise
         # A fresh connection for each request: uvicorn resets one after an error that LiteLLM lets escape.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self.client = httpx.Client(base_url=self.proxy.url, timeout=30, trust_env=False, limits=limits)
+        self.client = httpx.Client(base_url=self.proxy.url, timeout=60, trust_env=False, limits=limits)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,7 +171,7 @@ class Fleet:
     def ready(self) -> Self:
         """Waits until the proxy answers and its first keys are loaded; other faults are a test's own matter."""
         self.proxy.wait_ready()
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while "keys_unavailable" in self.faults() and time.monotonic() < deadline_s:
             time.sleep(0.1)
         return self
@@ -283,7 +283,7 @@ class Fleet:
 
     def wait_for(self, holds: Any) -> None:
         """Waits until something is true: LiteLLM reports the end of a call after its answer."""
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 45
         while not holds() and time.monotonic() < deadline_s:
             time.sleep(0.05)
 
@@ -308,11 +308,13 @@ class Fleet:
     def records_of(self, answer: httpx.Response, *, attempts: int = 1) -> list[dict[str, Any]]:
         """The records of one request, once so many of its attempts ended; LiteLLM tells their ends late."""
         request_id = answer.headers["x-permit-request-id"]
-        deadline = time.monotonic() + 5
+        began_s = time.monotonic()
         while True:
             found = [record for record in self.records() if record["request_id"] == request_id]
             ended = [record for record in found if record["type"] == "attempt"]
-            if len(ended) >= attempts or time.monotonic() > deadline:
+            # A denied request may have no attempt to wait for.
+            patience_s = 5 if any(record.get("outcome") == "denied" for record in found) else 45
+            if len(ended) >= attempts or time.monotonic() - began_s > patience_s:
                 return found
             time.sleep(0.05)
 

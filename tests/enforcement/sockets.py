@@ -13,6 +13,8 @@ from websockets.sync.client import connect
 from litellm_plugin.testing import marker
 
 PATHS = {"responses": "/v1/responses", "realtime": "/v1/realtime"}
+# Ends a test that would hang; a loaded machine is no failure.
+PATIENT_S = 60
 LAST = {"responses": "response.completed", "realtime": "response.done"}
 
 
@@ -36,14 +38,14 @@ class Client:
         """The events up to the end of one response."""
         events: list[dict[str, Any]] = []
         while not events or events[-1]["type"] != LAST[self.kind]:
-            events.append(json.loads(self.socket.recv(15)))
+            events.append(json.loads(self.socket.recv(PATIENT_S)))
         return events
 
     def close_code(self) -> tuple[int, str]:
         """How the proxy closed the socket, after what it still said."""
         try:
             while True:
-                self.socket.recv(15)
+                self.socket.recv(PATIENT_S)
         except ConnectionClosed as closed:
             return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
 
@@ -72,7 +74,9 @@ def opened(
     if permit is not None:
         lines["x-llm-permit"] = permit
     url = fleet.proxy.url.replace("http://", "ws://") + (path or PATHS[kind]) + query
-    with connect(url, additional_headers=lines, proxy=None, close_timeout=5, open_timeout=20) as socket:
+    with connect(
+        url, additional_headers=lines, proxy=None, close_timeout=5, open_timeout=PATIENT_S
+    ) as socket:
         yield Client(socket, kind, fleet)
 
 
@@ -94,7 +98,7 @@ def frames(fleet: Any, kind: str | None = None) -> list[tuple[str, str]]:
     return [(name, event) for _, name, event in sorted(found)]
 
 
-def record(fleet: Any, test: Any, wait_s: float = 10) -> dict[str, Any]:
+def record(fleet: Any, test: Any, wait_s: float = PATIENT_S) -> dict[str, Any]:
     """The first record that passes a test; the log is written in the background."""
     deadline_s = time.monotonic() + wait_s
     while time.monotonic() < deadline_s:

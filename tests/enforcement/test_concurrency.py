@@ -105,7 +105,7 @@ async def go(client, fleet, visit, gate):
         token = fleet.issuer.mint(visit.endpoints, body=raw, request_id=visit.request_id)
         headers = {"x-llm-permit": token, "authorization": f"Bearer {fleet.proxy.master_key}"}
         headers["content-type"] = "application/json"
-        timeout_s = 0.5 if visit.leaves and not visit.is_stream else 60
+        timeout_s = 0.5 if visit.leaves and not visit.is_stream else 180
         try:
             async with (
                 asyncio.timeout(timeout_s),
@@ -123,8 +123,8 @@ async def send(fleet, visits):
     gate = asyncio.Semaphore(IN_FLIGHT)
     limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=0)
     async with (
-        httpx.AsyncClient(base_url=fleet.proxy.url, timeout=60, trust_env=False, limits=limits) as client,
-        asyncio.timeout(240),
+        httpx.AsyncClient(base_url=fleet.proxy.url, timeout=180, trust_env=False, limits=limits) as client,
+        asyncio.timeout(900),
         asyncio.TaskGroup() as group,
     ):
         for visit in visits:

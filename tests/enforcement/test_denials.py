@@ -10,7 +10,7 @@ import openai
 import pytest
 from fleet import CALLS, PATHS
 
-from litellm_plugin.testing import PermitIssuer
+from litellm_plugin.testing import PermitIssuer, marker
 
 pytestmark = pytest.mark.proxy
 
@@ -187,13 +187,11 @@ def test_a_body_that_is_no_json_object_sends_nothing(fleet, call):
 
 @pytest.mark.parametrize("messages", [[5], "hi", [{"role": "user", "content": 5}]])
 def test_messages_of_no_published_shape_are_the_callers_fault(fleet, messages):
-    before = len(fleet.records())
-
     answer = fleet.send("chat", ["eu-a", "eu-b", "us-a"], messages=messages)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "body_invalid")
     assert fleet.calls() == {}
-    assert not [record for record in fleet.records()[before:] if record["type"] == "attempt"]
+    assert not [record for record in fleet.records_of(answer, attempts=0) if record["type"] == "attempt"]
 
 
 def test_a_form_that_hides_other_text_in_a_bound_body_is_refused(fleet):
@@ -225,23 +223,24 @@ class TestOfficialClients:
         with self.openai_client(fleet, {}) as client, pytest.raises(openai.AuthenticationError) as caught:
             client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "hi"}])
         assert caught.value.code == "permit_missing"
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
         assert fleet.calls() == {}
 
     @pytest.mark.parametrize("stream", [False, True])
     def test_openai_raises_permission_denied_for_an_unauthorized_group(self, fleet, stream):
         started = time.monotonic()
-        before = len(fleet.records())
+        request_id = f"req-{marker()}"
         request = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
-        permit = fleet.issuer.mint(["claude-eu"], body=openai_body(fleet, request))
+        body = openai_body(fleet, request)
+        permit = fleet.issuer.mint(["claude-eu"], body=body, request_id=request_id)
         with (
             self.openai_client(fleet, {"x-llm-permit": permit}) as client,
             pytest.raises(openai.PermissionDeniedError) as caught,
         ):
             client.chat.completions.create(**request)
         assert caught.value.body["code"] == "not_authorized"
-        assert time.monotonic() - started < 3
-        assert len(fleet.records()) == before + 1
+        assert time.monotonic() - started < 20
+        assert sum(each["request_id"] == request_id for each in fleet.records()) == 1
 
     def test_anthropic_raises_permission_denied_for_an_unauthorized_group(self, fleet):
         request = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}

@@ -445,7 +445,7 @@ class TestEgress:
     @pytest.mark.parametrize("name", EGRESSES)
     def test_without_the_plugin_the_prompt_leaves(self, sent_without_the_plugin, keyed_inert, name):
         is_open = EGRESSES[name].is_open_without_us
-        within_s = 10 if is_open else 3
+        within_s = 45 if is_open else 3
         assert sent_without_the_plugin.arrived(keyed_inert.sink, name, within_s=within_s) == is_open
 
 
@@ -502,7 +502,7 @@ def test_a_key_that_disables_callbacks_does_not_disable_the_records(keyed):
     answer = keyed.send("chat", [INSIDE], model=GROUP, headers=key_header("disabled-callbacks"))
 
     assert answer.status_code == 200, answer.text
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 45
     kinds: list[str] = []
     while len(kinds) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)

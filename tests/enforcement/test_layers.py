@@ -228,4 +228,4 @@ class TestCooldowns:
         with layers.without(ON):
             layers.send("messages", ["claude-eu"])
 
-        assert cooled_within(layers, "claude-eu", seconds=5)
+        assert cooled_within(layers, "claude-eu", seconds=30)

@@ -152,7 +152,7 @@ def test_a_blank_behind_the_headers_name_is_refused_by_the_server(fleet):  # R05
     _, body = fleet.body("chat")
     raw = json.dumps(body).encode()
     url = fleet.client.base_url
-    connection = http.client.HTTPConnection(url.host, url.port, timeout=30)
+    connection = http.client.HTTPConnection(url.host, url.port, timeout=60)
     try:
         headers = {"authorization": f"Bearer {fleet.proxy.master_key}", "content-type": "application/json"}
         headers["x-llm-permit "] = fleet.issuer.mint(["eu-a"], body=raw)

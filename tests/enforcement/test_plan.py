@@ -15,7 +15,7 @@ pytestmark = pytest.mark.proxy
 def attempts_of(fleet, answer):
     """The attempt records of the request behind an answer, once LiteLLM has reported the last one."""
     request_id = answer.headers["x-permit-request-id"]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 45
     while time.monotonic() < deadline:
         found = [r for r in fleet.records() if r["type"] == "attempt" and r["request_id"] == request_id]
         if found and found[-1]["is_final"]:

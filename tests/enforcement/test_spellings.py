@@ -43,7 +43,7 @@ def spell(fleet, target, endpoints, *, method="POST", headers=None) -> Wire:
         **(headers or {}),
     }
     address = urlsplit(fleet.proxy.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     try:
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         for name, value in {"host": address.netloc, "content-length": str(len(raw)), **lines}.items():

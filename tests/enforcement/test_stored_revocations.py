@@ -13,7 +13,7 @@ from valkey_process import ValkeyProcess
 pytestmark = pytest.mark.proxy
 
 # The background task reads once a second; a loaded machine is no fault of ours.
-PATIENT_S = 20.0
+PATIENT_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from litellm_plugin.testing import Fault
 pytestmark = pytest.mark.proxy
 
 # Each worker looks once a second; a loaded machine is no fault of ours.
-PATIENT_S = 20.0
+PATIENT_S = 60.0
 # How long a provider holds a request over a swap.
-HELD_S = 6.0
+HELD_S = 15.0
 RELOAD = "/permit-router/v1/reload"
 # LiteLLM takes longer to import than uvicorn waits for a new worker by itself.
 TWO_WORKERS = {"NUM_WORKERS": "2", "TIMEOUT_WORKER_HEALTHCHECK": "60"}

@@ -11,7 +11,7 @@ from fleet import POLICY, Fleet
 
 pytestmark = pytest.mark.proxy
 
-PATIENT_S = 20.0
+PATIENT_S = 60.0
 
 
 def shadow_block(**changes):

