@@ -1,0 +1,214 @@
+"""Redis load: what shared statistics cost the server, against the request rate, beside LiteLLM's own strategies.
+
+    python benchmarks/redis_load.py [--seconds 6] [--rates 1 10 50 100 500]
+
+One Valkey server, one worker, five deployments that answer at once. LiteLLM's strategies are those of a real
+`litellm.Router` with this server as its Redis; the synchroniser is fed with one measurement a request, and renews a
+lease for each deployment. Prints for each rate what the server did in a second: commands, reads from its sockets
+(a pipeline is one, a long one a few; the two of this program's own INFO are in them) and milliseconds of CPU. Where a
+strategy does not reach a rate, its commands at that rate are what a request cost times the rate, marked with `~`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from valkey_process import ValkeyProcess
+
+from litellm_plugin.state import connect
+from litellm_plugin.state.exchange import Contribution, HashChange, LeaseRequest
+from litellm_plugin.state.redis_exchange import RedisExchange
+from litellm_plugin.state.shared_clock import SharedClock
+from litellm_plugin.state.sync import Synchroniser
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+OURS = "permit-router"
+LITELLM = ("latency-based-routing", "usage-based-routing-v2")
+DEPLOYMENTS = tuple(f"d{number}" for number in range(5))
+SLICES = 12
+SLICE_S = 25.0
+
+
+class Latencies:
+    """Histograms of three latencies a deployment, in slices, and one lease each."""
+
+    def __init__(self):
+        self._counts = {}
+        self._spent = dict.fromkeys(DEPLOYMENTS, 0)
+
+    def record(self, deployment):
+        self._spent[deployment] += 1
+        counts = self._counts.setdefault(deployment, {})
+        for kind in ("first", "total", "token"):
+            field = f"{kind}:{int(random.lognormvariate(3.5, 0.4))}"
+            counts[field] = counts.get(field, 0) + 1
+
+    def outgoing(self, now_s):
+        current = int(now_s // SLICE_S)
+        told, self._counts = self._counts, {}
+        return Contribution(
+            changes=tuple(
+                HashChange(f"latency:{name}:{current}", SLICES * SLICE_S, counts)
+                for name, counts in told.items()
+            ),
+            reads=tuple(f"latency:{name}:{current - back}" for name in DEPLOYMENTS for back in range(SLICES)),
+            leases=tuple(
+                LeaseRequest(f"rpm:{name}", 60_000, spent, 100, 5.0, 60.0)
+                for name, spent in self._spent.items()
+            ),
+        )
+
+    def incoming(self, reply, _now_s):
+        for name in reply.leases:
+            self._spent[name.removeprefix("rpm:")] = 0
+
+    def lost(self, *, was_sent):
+        pass
+
+
+async def at_rate(rate, seconds, request):
+    """Makes requests at a steady rate and says how many."""
+    began_s = time.perf_counter()
+    tasks, number = set(), 0
+    while (now_s := time.perf_counter() - began_s) < seconds:
+        while number < now_s * rate and len(tasks) < 200:
+            number += 1
+            task = asyncio.ensure_future(request())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*tasks)
+    return number / (time.perf_counter() - began_s)
+
+
+async def load(server, rate, seconds, request):
+    async with Redis.from_url(server) as operator:
+        before = await operator.info()
+        began_s = time.perf_counter()
+        reached = await at_rate(rate, seconds, request)
+        await asyncio.sleep(1.0)  # what is told after the last request belongs to it
+        after = await operator.info()
+        passed_s = time.perf_counter() - began_s
+    names = ("total_commands_processed", "total_reads_processed", "used_cpu_user", "used_cpu_sys")
+    commands, reads, user, system = ((after[name] - before[name]) / passed_s for name in names)
+    return {
+        "rate": rate,
+        "reached": reached,
+        "commands": commands,
+        "reads": reads,
+        "cpu_ms": 1000 * (user + system),
+    }
+
+
+async def ours(server, rates, seconds):
+    client = connect(server, 1.0)
+    part = Latencies()
+    worker = Synchroniser([part], RedisExchange(client, deadline_s=5.0), "w1", SharedClock())
+    task = asyncio.create_task(worker.run())
+
+    async def request():
+        part.record(random.choice(DEPLOYMENTS))
+
+    await asyncio.sleep(1.5)
+    rows = [await load(server, rate, seconds, request) for rate in rates]
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await client.aclose()
+    return rows
+
+
+async def litellms(strategy, server, rates, seconds):
+    from litellm import Router  # noqa: PLC0415 - takes seconds, and ours needs none of it
+
+    host, _, port = server.removeprefix("redis://").removesuffix("/0").partition(":")
+    params = {"model": "openai/gpt-4o-mini", "api_key": "none", "mock_response": "yes"}
+    models = [
+        {"model_name": "chat", "litellm_params": {**params, "rpm": 60_000}, "model_info": {"id": name}}
+        for name in DEPLOYMENTS
+    ]
+    router = Router(model_list=models, routing_strategy=strategy, redis_host=host, redis_port=int(port))
+
+    async def request():
+        await router.acompletion(model="chat", messages=[{"role": "user", "content": "hello"}])
+
+    for _ in range(20):
+        await request()
+    return [await load(server, rate, seconds, request) for rate in rates]
+
+
+async def run(strategy, server, rates, seconds):
+    if strategy == OURS:
+        return await ours(server, rates, seconds)
+    return await litellms(strategy, server, rates, seconds)
+
+
+def measured(strategy, server, arguments):
+    """One strategy in a process of its own: LiteLLM's callbacks are of the whole process."""
+    command = [sys.executable, __file__, "--run", strategy, "--server", server]
+    command += ["--seconds", str(arguments.seconds), "--rates", *map(str, arguments.rates)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this file
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def at_asked(row):
+    """Commands a second at the rate that was asked for, and whether they are computed."""
+    is_short = row["reached"] < 0.9 * row["rate"]
+    return row["commands"] * (row["rate"] / row["reached"] if is_short else 1), is_short
+
+
+def show(results):
+    print(
+        "| strategy | requests/s asked | reached | reads/s | CPU ms/s | commands/s at this rate | times ours |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for index in range(len(results[OURS])):
+        base, _ = at_asked(results[OURS][index])
+        for strategy, rows in results.items():
+            row = rows[index]
+            commands, is_short = at_asked(row)
+            print(
+                f"| {strategy} | {row['rate']} | {row['reached']:.0f} | {row['reads']:.1f} | {row['cpu_ms']:.1f}"
+                f" | {'~' if is_short else ''}{commands:.0f} | {commands / base:.2f} |"
+            )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--rates", type=int, nargs="+", default=[1, 10, 50, 100, 500])
+    parser.add_argument("--run", choices=[OURS, *LITELLM])
+    parser.add_argument("--server")
+    arguments = parser.parse_args()
+    if arguments.run:
+        rows = asyncio.run(run(arguments.run, arguments.server, arguments.rates, arguments.seconds))
+        print(json.dumps(rows))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = ValkeyProcess(folder)
+        server.start()
+        try:
+            show({name: measured(name, server.url, arguments) for name in (OURS, *LITELLM)})
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
