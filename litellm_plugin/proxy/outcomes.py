@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -18,10 +17,12 @@ from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
+from litellm_plugin.proxy.openings import time_left_s
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
 from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
+from litellm_plugin.state import read_headers
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,7 +66,7 @@ class Outcomes:
         if not isinstance(state, Permitted) or attempt is None or isinstance(exception, Denial):
             return
         http_status = _http_status(exception)
-        status = _found_nothing(state, http_status) or classify(exception)
+        status = _found_nothing(state, attempt, http_status) or classify(exception)
         self._hear(attempt, _headers(exception))
         now_s = self._runtime.clock.monotonic()
         attempt.status = status
@@ -139,6 +140,11 @@ class Outcomes:
                 lifetime_s=lifetime_s,
             )
 
+    def _was_cut_short(self, state: Permitted, attempt: Attempt) -> bool:
+        """Whether the request's own time ended an attempt that began late in it."""
+        left_s = time_left_s(state, self._runtime.clock.monotonic())
+        return attempt.number > 1 and left_s is not None and left_s <= _CUT_SHORT_S
+
     def _hear(self, attempt: Attempt, headers: object) -> None:
         """Takes what the provider says of its own limits."""
         if isinstance(headers, Mapping):
@@ -168,7 +174,7 @@ class Outcomes:
             return
         total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
         is_success = http_status < 300  # noqa: PLR2004 - RFC 9110 §15.3
-        status = _found_nothing(state, http_status) or _of_status(http_status)
+        status = _found_nothing(state, attempt, http_status) or _of_status(http_status)
         status = AttemptStatus.SUCCESS if is_success else status
         self._close(state, attempt, status, total_ms=total_ms, http_status=http_status)
 
@@ -206,6 +212,7 @@ class Outcomes:
                 tokens=_sum(facts.get("input_tokens"), output_tokens),
                 cost_usd=facts.get("cost_usd"),
                 is_measured=is_measured,
+                is_excused=status is AttemptStatus.TIMEOUT and self._was_cut_short(state, attempt),
             ),
         )
         if is_measured:
@@ -233,6 +240,10 @@ class Outcomes:
         )
 
 
+# A request's time is measured by two clocks: ours, and that of LiteLLM's client.
+_CUT_SHORT_S: Final = 0.5
+
+
 def _sum(first: int | None, second: int | None) -> int | None:
     """The tokens of both ways; None where neither is known."""
     return None if first is None and second is None else (first or 0) + (second or 0)
@@ -240,6 +251,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
 
 # Calls that LiteLLM's loggers hear of in part, and that take no time that says something of the model.
 _UNREPORTED: Final = frozenset({CallType.STORED_RESPONSE, CallType.PASS_THROUGH})
+_WILDCARD: Final = "*"
 _STATUS_CLASSES: Final = {
     401: AttemptStatus.PROVIDER_AUTH,
     403: AttemptStatus.PROVIDER_AUTH,
@@ -295,9 +307,14 @@ def _http_status(exception: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _found_nothing(state: Permitted, http_status: int | None) -> AttemptStatus | None:
-    """A caller's id or path that the provider does not know is no fault of the endpoint."""
-    is_unknown = http_status == 404 and state.call_type in _UNREPORTED  # noqa: PLR2004 - RFC 9110 §15.5.5
+def _found_nothing(state: Permitted, attempt: Attempt, http_status: int | None) -> AttemptStatus | None:
+    """A caller's id, path or name of a model that the provider does not know is no fault of the endpoint."""
+    is_callers = (
+        state.call_type in _UNREPORTED
+        or state.stored is not None
+        or _WILDCARD in (attempt.candidate.model or "")
+    )
+    is_unknown = http_status == 404 and is_callers  # noqa: PLR2004 - RFC 9110 §15.5.5
     return AttemptStatus.CLIENT_ERROR if is_unknown else None
 
 
@@ -311,19 +328,9 @@ def _of_status(status: int) -> AttemptStatus:
 
 
 def _retry_after_s(exception: BaseException, now: float) -> float | None:
-    """What the provider asked for: seconds or a date, RFC 9110 §10.2.3; None when it asked for nothing readable."""
+    """What the provider asked for, in seconds; None when it asked for nothing readable."""
     headers = _headers(exception)
-    if not isinstance(headers, Mapping):
-        return None
-    value = headers.get("retry-after")
-    if not isinstance(value, str):
-        return None
-    if value.isascii() and value.strip().isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    return read_headers(headers, now).retry_after_s if isinstance(headers, Mapping) else None
 
 
 def _headers(exception: BaseException) -> object:

@@ -217,6 +217,11 @@ class Runtime:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
             self._stored = StoredRevocations(self._redis)
             self.shared.connect(RedisExchange(self._redis))
+        else:
+            self.log.warning(
+                "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "
+                "restart; PERMIT_ROUTER_REDIS_URL, or LiteLLM's own Redis settings, name one that workers share"
+            )
         block = policy.decision_log
         log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=self.instance)
         self.recorder = self._new_recorder(log, policy.config_hash)

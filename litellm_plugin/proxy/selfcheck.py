@@ -196,11 +196,6 @@ def policy_warnings(policy: PolicySnapshot) -> Iterator[str]:
         )
     if policy.redis_fault:
         yield policy.redis_fault
-    if policy.redis_url is None:
-        yield (
-            "no shared store: statistics, breakers, limits and budgets are each worker's own, and forgotten at a "
-            "restart; PERMIT_ROUTER_REDIS_URL, or LiteLLM's own Redis settings, name one that workers share"
-        )
 
 
 def declared_endpoints(config: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
-from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 from litellm_plugin.routing.eligibility import quota_missing
 from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.state import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.clock import Clock
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.routing import Candidate, Decision, StatisticsSnapshot
+    from litellm_plugin.routing.attempts import AttemptStatus, Measurement
     from litellm_plugin.settings import PolicySnapshot
     from litellm_plugin.state import Exchange, Quota
 
@@ -71,6 +71,7 @@ class Ended:
         tokens: How many tokens it had, input and output; None when nobody told.
         cost_usd: What it was billed; None when nobody told.
         is_measured: Whether it tells something of the deployment.
+        is_excused: Whether it failed for this worker's own reasons.
     """
 
     status: AttemptStatus
@@ -80,6 +81,7 @@ class Ended:
     tokens: int | None = None
     cost_usd: float | None = None
     is_measured: bool = True
+    is_excused: bool = False
 
 
 class SharedState:
@@ -239,7 +241,7 @@ class SharedState:
                 duration_s=max(0.0, self._clock.monotonic() - ended.began_s),
                 retry_after_s=ended.retry_after_s,
                 is_probe=hold is not None and hold.is_probe,
-                is_excused=self.watch.excuses(ended.status, ended.began_s),
+                is_excused=ended.is_excused or self.watch.excuses(ended.status, ended.began_s),
             ),
             self._shared_clock.now_s(),
         )
@@ -281,7 +283,9 @@ class SharedState:
             self._quotas.release(hold.quota)
             self._budgets.release(hold.budget)
             return
-        self._quotas.settle(hold.quota, ended.tokens if ended.status in _MAY_HAVE_ANSWERED else 0)
+        # Without a word what was expected counts, where the provider may have begun.
+        tokens = ended.tokens if ended.tokens is not None or ended.status.may_have_acted else 0
+        self._quotas.settle(hold.quota, tokens)
         self._budgets.end(hold.budget, ended.status, ended.cost_usd)
 
     def _synchroniser(self) -> Synchroniser:
@@ -293,10 +297,6 @@ class SharedState:
             SharedLatency(self._statistics),
         )
         return Synchroniser(parts, self._exchange, self._worker, self._shared_clock)
-
-
-# An answer, and what was left before its end: a failure has no tokens.
-_MAY_HAVE_ANSWERED: Final = frozenset({AttemptStatus.SUCCESS, AttemptStatus.ABANDONED})
 
 
 class _Health(Mapping[str, EndpointHealth]):

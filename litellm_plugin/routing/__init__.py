@@ -43,6 +43,7 @@ from litellm_plugin.routing.facts import (
 from litellm_plugin.routing.health import BreakerState, EndpointHealth, WhenAllOpen
 from litellm_plugin.routing.language import load_languages
 from litellm_plugin.routing.latency_classes import LatencyClass
+from litellm_plugin.routing.panic import missed_by_breakers
 from litellm_plugin.routing.planner import RoutingPolicy, choose, decide
 from litellm_plugin.routing.replay import replay
 from litellm_plugin.routing.retries import (
@@ -161,6 +162,7 @@ __all__ = [
     "identity_exclusion",
     "load_languages",
     "messages_facts",
+    "missed_by_breakers",
     "named_endpoints",
     "replay",
     "request_facts",

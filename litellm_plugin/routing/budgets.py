@@ -212,6 +212,17 @@ def read_budgets(
     return tuple(readings)
 
 
+def uncovered(
+    deployment_id: str, cost_usd: float | None, readings: Iterable[BudgetReading]
+) -> BudgetReading | None:
+    """The first budget of its own that does not cover a request at a deployment; None where all do."""
+    for reading in readings:
+        is_own = reading.deployment_ids is not None and deployment_id in reading.deployment_ids
+        if is_own and not reading.covers(cost_usd):
+            return reading
+    return None
+
+
 def by_deployment(readings: Iterable[BudgetReading]) -> dict[str, list[BudgetReading]]:
     """The budgets that single candidates spend from, by deployment id."""
     found: dict[str, list[BudgetReading]] = {}

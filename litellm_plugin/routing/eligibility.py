@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from litellm_plugin.routing.budgets import by_deployment
+from litellm_plugin.routing.budgets import by_deployment, uncovered
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
@@ -261,10 +261,9 @@ def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: fl
 
 def _budget(candidate: Candidate, demand: Demand) -> str | None:
     cost = demand.costs[candidate.deployment_id]
-    for reading in demand.budgets.get(candidate.deployment_id, ()):
-        if not reading.covers(cost.total_usd if cost else None):
-            return f"{reading.budget.name}, resets at {reading.account.resets_at}"
-    return None
+    own = demand.budgets.get(candidate.deployment_id, ())
+    spent = uncovered(candidate.deployment_id, cost.total_usd if cost else None, own)
+    return None if spent is None else f"{spent.budget.name}, resets at {spent.account.resets_at}"
 
 
 def _untried(candidate: Candidate, demand: Demand) -> str | None:

@@ -15,7 +15,7 @@ from litellm_plugin.routing.eligibility import quota_missing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from litellm_plugin.routing.decision import Assessment
+    from litellm_plugin.routing.decision import Assessment, Decision
     from litellm_plugin.routing.facts import RequestFacts
     from litellm_plugin.routing.strategies import Ranked
 
@@ -28,6 +28,12 @@ def shut_by_breaker_alone(
 ) -> list[Assessment]:
     """The candidates that would be eligible if their breakers were closed."""
     return [each for each in assessments if _is_shut_by_breaker_alone(each, facts, tried)]
+
+
+def missed_by_breakers(decision: Decision) -> tuple[str, ...]:
+    """The deployment ids that breakers alone kept a decision from: where its worker wants to probe."""
+    shut = shut_by_breaker_alone(decision.assessments, decision.facts, decision.tried)
+    return tuple(each.candidate.deployment_id for each in shut)
 
 
 def least_bad(order: Sequence[Ranked]) -> Ranked:

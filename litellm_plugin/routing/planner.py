@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.routing.budgets import read_budgets
+from litellm_plugin.routing.budgets import read_budgets, uncovered
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
 from litellm_plugin.routing.cost import expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Decision, Exclusion
@@ -185,7 +185,11 @@ def _without_eligible(
     A request that had an attempt gets none through an open breaker: it would be a retry against bad odds.
     """
     assessments, tried = decision.assessments, decision.tried
-    shut = shut_by_breaker_alone(assessments, context.facts, tried)
+    shut = [
+        each
+        for each in shut_by_breaker_alone(assessments, context.facts, tried)
+        if not uncovered(each.candidate.deployment_id, each.expected_cost_usd, decision.budgets)
+    ]
     ranking = rule.strategy.rank(shut, context)
     order = _order(ranking, shut, context)
     if not order or tried or policy.when_all_open is WhenAllOpen.REFUSE:

@@ -12,6 +12,7 @@ from litellm_plugin.state.leases import LeaseBook
 from litellm_plugin.state.litellm_settings import litellm_redis_url
 from litellm_plugin.state.memory import MemoryStore
 from litellm_plugin.state.memory_exchange import MemoryExchange
+from litellm_plugin.state.provider_headers import read_headers
 from litellm_plugin.state.provider_limits import ProviderLimits
 from litellm_plugin.state.quotas import Quota, Quotas, QuotaUse
 from litellm_plugin.state.redis_exchange import RedisExchange
@@ -56,4 +57,5 @@ __all__ = [
     "Synchroniser",
     "connect",
     "litellm_redis_url",
+    "read_headers",
 ]

@@ -45,6 +45,9 @@ class BoundedCluster(RedisCluster):
         except TimeoutError:
             raise RedisConnectionError("No connection available.") from None
         try:
+            # redis-py 8.1 picks the node of a command before it asks for the nodes: of many commands at a start
+            # one in twenty failed.
+            await self.initialize()
             return await super().execute_command(*args, **kwargs)
         finally:
             self._running.release()

@@ -35,7 +35,8 @@ class Conversation:
             OSError: The same.
         """
         connection = self._connection
-        await connection.send_packed_command(connection.pack_commands(commands))
+        packed = connection.pack_commands([tuple(map(_sendable, command)) for command in commands])
+        await connection.send_packed_command(packed)
         return [await self._reply() for _ in commands]
 
     async def _reply(self) -> object:
@@ -95,3 +96,8 @@ async def _cluster_connection(client: RedisCluster, key: str) -> AsyncIterator[A
         with contextlib.suppress(RedisError, OSError):
             await client.nodes_manager.initialize()
         raise
+
+
+def _sendable(word: str | bytes | int) -> bytes | int:
+    """A word of a command; a lone surrogate, which JSON lets through, must not end the whole batch."""
+    return word.encode(errors="backslashreplace") if isinstance(word, str) else word

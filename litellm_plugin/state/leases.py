@@ -253,8 +253,7 @@ class _Account:
 
     def is_due(self, now_s: float) -> bool:
         """Whether there is something to ask, to tell or to give back."""
-        is_held = self._lease is not None and self._lease.granted > 0
-        return is_held or not self._untold.is_empty or not self._is_silent(now_s)
+        return not self._is_asleep or not self._untold.is_empty or not self._is_silent(now_s)
 
     def ask(self, workers: int, now_s: float) -> LeaseRequest:
         self._demand = max(float(self._spent_in_period), self._demand * _DEMAND_KEPT)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 # A worker that asks once a second and dies gives its probe back after this.
 LEASE_S: Final = 10.0
-# How long a request that met a closed door counts as demand for a probe: leases go where requests are.
-DEMAND_S: Final = 30.0
+# How long a request that met a closed door counts as demand for a probe: leases go where requests are, and an
+# idle one goes on to another worker.
+DEMAND_S: Final = 10.0
 # So long without an answer of the store a worker decides alone.
 SILENCE_S: Final = 5.0
 # How often a worker that decides alone grants itself a probe.

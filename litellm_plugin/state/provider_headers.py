@@ -106,10 +106,11 @@ def _anthropic(what: str) -> tuple[tuple[str, ...], ...]:
     return _names(*(f"anthropic-ratelimit-{what}-{each}" for each in ("remaining", "limit", "reset")))
 
 
-# What is left, the limit and the reset, by what is limited.
+# What is left, the limit and the reset, by what is limited. LiteLLM hands on some of Anthropic's under OpenAI's names
+# too, without their resets (LiteLLM 1.101 to 1.109).
 _LIMITS: Final = {
-    "requests": (_openai("requests"), _anthropic("requests")),
-    "tokens": (_openai("tokens"), _anthropic("tokens")),
+    "requests": (_anthropic("requests"), _openai("requests")),
+    "tokens": (_anthropic("tokens"), _openai("tokens")),
     "input-tokens": (_anthropic("input-tokens"),),
     "output-tokens": (_anthropic("output-tokens"),),
 }

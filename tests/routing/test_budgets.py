@@ -12,10 +12,12 @@ from routing_cases import a_candidate, a_policy, a_request, a_scope
 from litellm_plugin.errors import ConfigurationError, Reason
 from litellm_plugin.routing import (
     Attested,
+    BreakerState,
     Budget,
     BudgetAction,
     BudgetPer,
     BudgetPeriod,
+    EndpointHealth,
     Exclusion,
     Moment,
     Static,
@@ -280,6 +282,38 @@ def test_where_something_else_is_down_too_it_is_an_outage():
 def test_where_something_was_tried_it_is_a_chain_that_is_used_up():
     decision = decided(a_budget("endpoint"), left={"B": 0.0}, candidates=(CHEAP,), tried=frozenset({"a-1"}))
     assert decision.verdict.reason is Reason.CHAIN_EXHAUSTED
+
+
+OPEN = EndpointHealth(BreakerState.OPEN, cause="server_error")
+
+
+@pytest.mark.parametrize(("spent", "expected"), [("a", ["b"]), ("b", ["a"]), (None, ["a"])])
+def test_an_open_breaker_does_not_open_a_spent_budget(spent, expected):
+    statistics = StatisticsSnapshot(
+        {}, 0.0, health={"a-1": OPEN, "b-1": OPEN}, budgets=Left({("B", spent): 0.0})
+    )
+    decision = decide(
+        replace(a_policy(Static(("a", "b"))), budgets=(a_budget("endpoint"),)),
+        a_request(moment=NOON),
+        a_scope(),
+        (CHEAP, DEAR),
+        statistics=statistics,
+        seed=1,
+    )
+    assert plan(decision) == expected
+
+
+def test_where_breakers_are_open_and_budgets_spent_it_is_an_outage():
+    statistics = StatisticsSnapshot({}, 0.0, health={"a-1": OPEN}, budgets=Left({"B": 0.0}))
+    decision = decide(
+        replace(a_policy(), budgets=(a_budget("endpoint"),)),
+        a_request(moment=NOON),
+        a_scope(),
+        (CHEAP,),
+        statistics=statistics,
+        seed=1,
+    )
+    assert decision.verdict.reason is Reason.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

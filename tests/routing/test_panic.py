@@ -19,6 +19,7 @@ from litellm_plugin.routing import (
     StatisticsSnapshot,
     WhenAllOpen,
     decide,
+    missed_by_breakers,
 )
 
 A, B, C = a_candidate("a"), a_candidate("b"), a_candidate("c")
@@ -159,6 +160,12 @@ def test_a_half_open_one_may_be_asked_at_once():
 def test_nobody_knows_when_what_litellm_holds_back_returns():
     found = plan({}, [a_candidate("a", is_available=False)])
     assert (found.verdict.reason, found.verdict.retry_after_s) == (Reason.UNAVAILABLE, None)
+
+
+def test_what_breakers_kept_a_request_from_is_known():
+    health = {"a-1": OPEN, "b-1": HALF_OPEN, "c-1": replace(OPEN, waits="429"), "outside-1": OPEN}
+    decision = plan(health, [A, B, C, OUTSIDE, a_candidate("a", "a-2")])
+    assert missed_by_breakers(decision) == ("a-1", "b-1")
 
 
 healths = st.builds(

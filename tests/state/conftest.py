@@ -13,8 +13,8 @@ from litellm_plugin.state.redis_exchange import RedisExchange
 PATIENT_S = 30.0
 
 
-def _server(folder):
-    process = ValkeyProcess(folder)
+def _server(folder, **options):
+    process = ValkeyProcess(folder, **options)
     try:
         process.start()
         yield process
@@ -30,8 +30,8 @@ def valkey(tmp_path_factory):
 
 @pytest.fixture
 def own_valkey(tmp_path):
-    """A server of one test, to hang and to kill."""
-    yield from _server(tmp_path)
+    """A server of one test, to hang and to kill; it lets itself be slowed down and filled."""
+    yield from _server(tmp_path, **{"enable-debug-command": "local"})
 
 
 @pytest.fixture

@@ -106,6 +106,15 @@ class TestHashes:
         reply = await Worker(exchange).send(changes=[change(add={"a": 10**30})], reads=["counts"])
         assert (reply.hashes["counts"], reply.skipped) == ({"a": str(2**53)}, 0)
 
+    async def test_names_that_cannot_be_encoded_end_no_batch(self, exchange):
+        reply = await Worker(exchange, "w\ud800").send(
+            changes=[change("a\ud800", add={"b\ud800": 1}), change(add={"a": 1})],
+            reads=["a\ud800", "counts"],
+            leases=[LeaseRequest("r\ud800", 10, 0, 5, LONG_S)],
+        )
+        assert len(reply.hashes["a\ud800"]) == 1
+        assert (reply.hashes["counts"], reply.leases["r\ud800"].granted) == ({"a": "1"}, 5)
+
     async def test_the_clock_goes_on(self, exchange):
         first, second = [(await Worker(exchange).send()).now_s for _ in range(2)]
         assert first <= second < first + 3600

@@ -209,6 +209,45 @@ def test_what_is_used_up_is_not_forgotten_in_silence(team, clock):
     assert worker.book.left(BUDGET) == 0
 
 
+def test_a_window_that_was_used_up_is_open_again_after_a_silence(team, clock):
+    (worker,) = team(1)
+    for _ in range(10):
+        spend_all(worker, RPM)
+        worker.exchange()
+        clock.advance(1)
+    for _ in range(90):
+        worker.exchange()
+        clock.advance(1)
+    assert worker.book.left(RPM) == RPM.limit // FIRST_SHARE
+
+
+def test_a_question_under_way_leaves_no_more_than_it_asks_for(team, clock):
+    """The store may already have granted the rest to others."""
+    (worker,) = team(1)
+    for units in (100, 300, 0, 0, 0):
+        spend_all(worker, BUDGET, at_most=units)
+        worker.exchange()
+    before = worker.book.left(BUDGET)
+    (asked,) = worker.book.outgoing(clock.monotonic()).leases
+    assert worker.book.left(BUDGET) == asked.want < before
+    worker.book.lost(was_sent=False)
+    assert worker.book.left(BUDGET) == before
+
+
+def test_what_may_have_been_told_is_told_again_first(team, clock, ledger):
+    """What is told again counts once only as long as no answer comes between."""
+    (worker,) = team(1)
+    resources = [Resource(f"r{number}", 100) for number in range(MOST_PER_EXCHANGE + 44)]
+    for resource in resources:
+        worker.book.reserve(resource, 1)
+    worker.exchange("unanswered")
+    clock.advance(1)
+    for _ in range(3):
+        worker.exchange()
+        clock.advance(1)
+    assert [ledger.used(each) for each in resources] == [1] * len(resources)
+
+
 def test_lost_store_goes_on_against_what_was_known(team, clock):
     """C02, C03: losing the store denies nothing that is not known to be used up."""
     here, there = team(2)

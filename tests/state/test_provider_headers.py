@@ -60,6 +60,15 @@ def test_anthropic_resets_are_dates():
     assert reading == ProviderReading(Allowance(7, 1000, 30.0), Allowance(80, 1000, 30.0))
 
 
+def test_what_litellm_makes_of_anthropic_headers_keeps_their_resets():
+    handed_on = {f"llm_provider-{name}": value for name, value in anthropic("requests", "7").items()}
+    under_other_names = {
+        "x_ratelimit_remaining_requests": 7,
+        "llm_provider-x-ratelimit-remaining-requests": "7",
+    }
+    assert read_headers(under_other_names | handed_on, WALL_S).requests == Allowance(7, 1000, 30.0)
+
+
 @pytest.mark.parametrize(
     ("output", "remaining"),
     [pytest.param("5", 900, id="some left"), pytest.param("0", 0, id="used up")],

@@ -8,9 +8,12 @@ import time
 
 import pytest
 
+from litellm_plugin.errors import StoreUnavailable
+from litellm_plugin.state import connect
 from litellm_plugin.state.exchange import Batch
 from litellm_plugin.state.leases import FIRST_SHARE, STORE_LOST_AFTER_S, LeaseBook
 from litellm_plugin.state.quotas import MINUTE_S, UNLIMITED, Quota, QuotaLeft, Quotas, QuotaUse
+from litellm_plugin.state.redis_exchange import RedisExchange
 from litellm_plugin.testing import FakeClock
 
 
@@ -107,7 +110,8 @@ class Worker:
     """One worker of a fleet; its own clock stands still, so that no slow machine makes its store look lost."""
 
     def __init__(self, name, exchange, quota, workers):
-        self.book = LeaseBook(lambda: workers, FakeClock().monotonic)
+        self.clock = FakeClock()
+        self.book = LeaseBook(lambda: workers, self.clock.monotonic)
         self.quotas = Quotas(self.book)
         self.quotas.declare({"d1": quota})
         self.largest = {
@@ -117,13 +121,20 @@ class Worker:
         self._name = name
         self._exchange = exchange
         self._sequence = itertools.count(1)
+        self._answered = 0
 
     async def exchange(self):
-        batch = Batch(self._name, next(self._sequence), self.book.outgoing(0.0))
-        reply = await self._exchange.exchange(batch)
+        batch = Batch(self._name, next(self._sequence), self.book.outgoing(0.0), self._answered)
+        try:
+            reply = await self._exchange.exchange(batch)
+        except StoreUnavailable as error:
+            self.book.lost(was_sent=error.was_sent)
+            return False
+        self._answered = batch.sequence
         for name, lease in reply.leases.items():
             self.largest[name] = max(self.largest[name], lease.granted)
         self.book.incoming(reply, 0.0)
+        return True
 
 
 class Provider:
@@ -225,3 +236,36 @@ async def test_what_four_workers_left_one_can_take(exchange):
         for worker in workers:
             await worker.exchange()
     assert len(provider.sent) >= limit - sum(worker.largest["rpm:d1"] for worker in workers[1:])
+
+
+async def until_answered(worker):
+    async with asyncio.timeout(30):
+        while not await worker.exchange():  # noqa: ASYNC110 - a server tells nobody that it is back
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("stop", "start"),
+    [
+        pytest.param("stop", "start", id="C02 killed"),
+        pytest.param("hang", "go_on", id="C03 hung"),
+    ],
+)
+async def test_a_server_that_is_gone_denies_nothing_that_is_left(own_valkey, stop, start):
+    limit, provider = 120, Provider()
+    client = connect(own_valkey.url, 1.0)
+    worker = Worker("w1", RedisExchange(client, deadline_s=5.0), Quota(limit), 4)
+    worker.quotas.left("d1")
+    await until_answered(worker)
+    try:
+        getattr(own_valkey, stop)()
+        assert not await worker.exchange()
+        worker.clock.advance(STORE_LOST_AFTER_S + 0.1)
+        await attempts(worker, provider, 2 * limit, 0, lambda: 0)
+        assert len(provider.sent) == limit
+    finally:
+        getattr(own_valkey, start)()
+    await until_answered(worker)
+    await until_answered(worker)
+    assert worker.quotas.left("d1").requests == 0
+    await client.aclose()

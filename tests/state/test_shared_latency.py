@@ -175,6 +175,15 @@ class TestTelling:
         shared.periods(TOLD)
         assert late.attempts() == ours.attempts() == 9
 
+    def test_what_a_late_worker_learns_is_as_old_as_it_is(self, shared, ours):
+        ours.measure(100)
+        shared.periods(200)
+        late = shared.start()
+        shared.periods(TOLD)
+        assert late.attempts() == 1
+        shared.periods(150)
+        assert late.attempts() == 0
+
     def test_what_others_measured_leaves_the_window(self, shared, ours, theirs):
         ours.measure(100)
         shared.periods(TOLD)
@@ -478,6 +487,18 @@ class TestAbsurdValues:
         shared.periods(3)
         assert max(attempts_of(shared)) <= 3
         assert ours.attempts() >= 2
+
+    def test_a_spoilt_field_of_a_hash_makes_own_counts_nobody_elses(self, shared, ours, theirs):
+        ours.measure(100, 100, 100)
+        shared.periods(TOLD)
+        shared.put(f"latency:d:{shared.slice_number}", {"a": "many"})
+        theirs.measure(900)
+        shared.exchange(theirs)
+        shared.put(f"latency:d:{shared.slice_number}", {"a": "many"})
+        shared.exchange(ours)
+        shared.exchange(ours)
+        assert ours.attempts() == 3
+        assert ours.known["d"].total_p50_ms == pytest.approx(100, rel=0.02)
 
     def test_a_deployment_with_an_endless_name_is_left_out(self, shared, ours):
         shared.put(f"latencies:{shared.slice_number}", {"x" * (MOST_ID_CHARS + 1): "5"})

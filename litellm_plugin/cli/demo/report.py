@@ -157,12 +157,13 @@ def explanation(decision: Mapping[str, Any]) -> Iterator[str]:
 def _place(candidate: Mapping[str, Any]) -> tuple[bool, bool, int]:
     """The plan first, then what is eligible, then what is not."""
     rank = candidate["rank"]
-    return candidate["exclusion"] is not None, rank is None, rank or 0
+    return candidate["exclusion"] is not None and rank is None, rank is None, rank or 0
 
 
 def _candidate(candidate: Mapping[str, Any]) -> str:
     name = f"{candidate['endpoint']} ({candidate['deployment_id']})"
-    if candidate["exclusion"] is not None:
+    # The least bad of those whose breakers are all open is asked all the same.
+    if candidate["exclusion"] is not None and candidate["rank"] is None:
         detail = f": {candidate['detail']}" if candidate["detail"] else ""
         return f"out     {name}: {candidate['exclusion']}{detail}"
     cost = candidate["expected_cost_usd"]
