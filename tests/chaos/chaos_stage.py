@@ -73,7 +73,7 @@ class Stage:
             policy={
                 "decision_log": {"chain": True},
                 # Breakers and retry budgets as they are by default.
-                "resilience": {"attempts": 3},
+                "resilience": {"attempts": 3, "breaker": {}, "retry_budget": {}},
                 "budgets": [{"per": "tenant", "period": "month", "limit_usd": 1_000_000}],
             },
             settings={"litellm_settings": registered},
