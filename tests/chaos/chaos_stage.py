@@ -110,6 +110,8 @@ class Stage:
         )
         fleet.client = httpx.Client(base_url=fleet.proxy.url, timeout=30, trust_env=False)
         fleet.ready()
+        # A worker refuses with 503 until it has loaded keys, and the first to answer is not the last to do so.
+        self.recovery_s(time.monotonic())
 
     def open_store(self):
         self.server.start()
