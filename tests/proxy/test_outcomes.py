@@ -69,10 +69,11 @@ class TestRetryAfter:
         [
             pytest.param("7", 7.0, id="seconds"),
             pytest.param(" 7 ", 7.0, id="spaces"),
-            pytest.param("1000000000", 600.0, id="huge"),
-            pytest.param("-5", 0.0, id="negative"),
-            pytest.param("abc", None, id="text"),
-            pytest.param("1e9", None, id="exponent"),
+            pytest.param("0", 0.0, id="C25 zero"),
+            pytest.param("1000000000", 600.0, id="C25 huge"),
+            pytest.param("-5", None, id="C25 negative"),
+            pytest.param("abc", None, id="C25 text"),
+            pytest.param("1e9", None, id="C25 exponent"),
             pytest.param(None, None, id="none"),
         ],
     )
