@@ -161,7 +161,11 @@ class Outcomes:
         attempt = state.open_attempt(_model_id(kwargs))
         if attempt is None:
             return
-        status = classify(exception)
+        http_status = _http_status(exception)
+        status = _found_nothing(state, attempt, http_status) or classify(exception)
+        self._hear(attempt, _headers(exception))
+        if status.is_retryable:
+            attempt.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
         total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
         self._close(state, attempt, status, total_ms=total_ms, error_class=type(exception).__name__)
 
