@@ -116,6 +116,8 @@ class Planner:
         """The decision, and what the shadow policy makes of the same request."""
         holds(lambda: check_model(state.permit, group))
         started_s = self._runtime.clock.monotonic()
+        # What an earlier plan of this request took must not stand in its own way.
+        self._runtime.shared.give_back_all(state)
         statistics = self._runtime.shared.snapshot()
         routing = state.policy.routing
         facts = replace(facts_of(state), model_group=group)
