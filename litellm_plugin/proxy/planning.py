@@ -26,12 +26,12 @@ from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.state import AffinityScope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.records import ShadowedDecision
-    from litellm_plugin.routing import Affinity, Decision, RequestFacts
+    from litellm_plugin.routing import Affinity, Decision, RequestFacts, StatisticsSnapshot
     from litellm_plugin.routing.stickiness import Stickiness
 
 
@@ -133,12 +133,24 @@ class Planner:
             tried=state.tried,
             affinity=routing.stickiness.sees(affinity),
         )
-        self._runtime.shared.decided(state, decision)
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
+        shadowed = self._shadowed(state, decision, offered, statistics, affinity)
+        # After it: the second policy is asked with what was left for the first one.
+        self._runtime.shared.decided(state, decision)
+        return decision, shadowed
+
+    def _shadowed(
+        self,
+        state: Permitted,
+        decision: Decision,
+        offered: Sequence[Candidate],
+        statistics: StatisticsSnapshot,
+        affinity: Affinity,
+    ) -> ShadowedDecision | None:
         if state.shadow is None:
-            return decision, None
+            return None
         basis = Basis(
             candidates=offered,
             statistics=statistics,
@@ -148,7 +160,7 @@ class Planner:
             revoked=self._runtime.stored_revocations,
             now=self._runtime.clock.wall(),
         )
-        return decision, state.shadow.decide(decision, state.permit, basis)
+        return state.shadow.decide(decision, state.permit, basis)
 
     def _record(
         self, state: Permitted, group: str, decision: Decision, shadowed: ShadowedDecision | None
