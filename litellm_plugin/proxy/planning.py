@@ -23,6 +23,7 @@ from litellm_plugin.routing import (
     request_facts,
 )
 from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.verdicts import soonest_s
 from litellm_plugin.state import AffinityScope
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ def unserved(runtime: Runtime, state: Permitted) -> Verdict:
             Reason.UNAVAILABLE,
             f"The authorized endpoints did not serve request {request_id}, and not all could be tried"
             f"{_why(step, state)}. Try again shortly.",
+            _soonest_s(runtime, state) if step is Halt.EXHAUSTED else None,
         )
     names = ", ".join(dict.fromkeys(attempt.candidate.endpoint for attempt in state.attempts))
     return Verdict(
@@ -253,6 +255,12 @@ def unserved(runtime: Runtime, state: Permitted) -> Verdict:
         f"Every authorized endpoint that could serve request {request_id} was used up "
         f"(tried: {names or 'none'}). No endpoint outside the authorized set was tried.",
     )
+
+
+def _soonest_s(runtime: Runtime, state: Permitted) -> float | None:
+    """When the first of what was planned and not tried may be asked, in seconds; None when nobody knows."""
+    waiting = (each for routed in state.groups.values() for each in untried(routed.decision, state))
+    return soonest_s(runtime.shared.health_of(each.deployment_id) for each in waiting)
 
 
 def untried(decision: Decision, state: Permitted) -> list[Candidate]:
