@@ -214,7 +214,8 @@ class Outcomes:
                 # A provider that refuses a request has not begun it, but has counted it.
                 was_sent=not cache_hit and (attempt.may_have_acted or not status.may_have_acted),
                 tokens=_sum(facts.get("input_tokens"), output_tokens),
-                cost_usd=facts.get("cost_usd"),
+                # A stored answer was paid for when it was made.
+                cost_usd=0.0 if state.call_type is CallType.STORED_RESPONSE else facts.get("cost_usd"),
                 is_measured=is_measured,
                 is_excused=status is AttemptStatus.TIMEOUT and self._was_cut_short(state, attempt),
             ),
