@@ -112,7 +112,8 @@ class Answer:
             decision_id=decision_id,
             template=state.template,
         )
-        lines = denial.headers(verdict, state.retry_after_s or verdict.retry_after_s)
+        asked = [each for each in (state.retry_after_s, verdict.retry_after_s) if each is not None]
+        lines = denial.headers(verdict, min(asked, default=None))
         ours = self._headers(decision_id=decision_id, reason=str(verdict.reason))
         if not self.is_use:
             await self._runtime.give_back(state)

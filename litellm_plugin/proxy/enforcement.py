@@ -8,12 +8,13 @@ against the permit once more. Each of them refuses by itself; none relies on the
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.permit import check_tenant, recheck
 from litellm_plugin.proxy.bodies import refusal
-from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body
+from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body, utc_moment
 from litellm_plugin.proxy.candidate_facts import identity
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
@@ -118,6 +119,8 @@ class Enforcement:
             return
         candidates = self._runtime.deployments.of_endpoint(state.endpoint)
         state.pinned = frozenset(each.deployment_id for each in candidates)
+        # Budgets have periods, and rules read the hour.
+        state.facts = replace(facts_of(state), moment=utc_moment(self._runtime.clock.wall()))
         self._planner.plan(state, facts_of(state).model_group, candidates)
 
     def select(self, group: str, offered: Iterable[Mapping[str, Any]]) -> str:

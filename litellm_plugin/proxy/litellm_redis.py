@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.state import litellm_redis_url
+from litellm_plugin.state import connect, litellm_redis_url
 
 if TYPE_CHECKING:
     from litellm_plugin.settings import PolicySnapshot
@@ -32,6 +32,8 @@ def with_litellm_redis(
         return policy
     try:
         url = litellm_redis_url(settings, environment)
+        if url is not None:
+            connect(url, source=SOURCE)  # opens nothing
     except ConfigurationError as error:
         return replace(policy, redis_fault=str(error))
     return replace(policy, redis_url=url, redis_source=SOURCE)

@@ -161,7 +161,11 @@ class Outcomes:
         attempt = state.open_attempt(_model_id(kwargs))
         if attempt is None:
             return
-        status = classify(exception)
+        http_status = _http_status(exception)
+        status = _found_nothing(state, attempt, http_status) or classify(exception)
+        self._hear(attempt, _headers(exception))
+        if status.is_retryable:
+            attempt.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
         total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
         self._close(state, attempt, status, total_ms=total_ms, error_class=type(exception).__name__)
 
@@ -210,7 +214,8 @@ class Outcomes:
                 # A provider that refuses a request has not begun it, but has counted it.
                 was_sent=not cache_hit and (attempt.may_have_acted or not status.may_have_acted),
                 tokens=_sum(facts.get("input_tokens"), output_tokens),
-                cost_usd=facts.get("cost_usd"),
+                # A stored answer was paid for when it was made.
+                cost_usd=0.0 if state.call_type is CallType.STORED_RESPONSE else facts.get("cost_usd"),
                 is_measured=is_measured,
                 is_excused=status is AttemptStatus.TIMEOUT and self._was_cut_short(state, attempt),
             ),

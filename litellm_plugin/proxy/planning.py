@@ -23,15 +23,16 @@ from litellm_plugin.routing import (
     request_facts,
 )
 from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.verdicts import soonest_s
 from litellm_plugin.state import AffinityScope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.records import ShadowedDecision
-    from litellm_plugin.routing import Affinity, Decision, RequestFacts
+    from litellm_plugin.routing import Affinity, Decision, RequestFacts, StatisticsSnapshot
     from litellm_plugin.routing.stickiness import Stickiness
 
 
@@ -116,6 +117,8 @@ class Planner:
         """The decision, and what the shadow policy makes of the same request."""
         holds(lambda: check_model(state.permit, group))
         started_s = self._runtime.clock.monotonic()
+        # What an earlier plan of this request took must not stand in its own way.
+        self._runtime.shared.give_back_all(state)
         statistics = self._runtime.shared.snapshot()
         routing = state.policy.routing
         facts = replace(facts_of(state), model_group=group)
@@ -131,12 +134,24 @@ class Planner:
             tried=state.tried,
             affinity=routing.stickiness.sees(affinity),
         )
-        self._runtime.shared.decided(state, decision)
         now_s = self._runtime.clock.monotonic()
         state.statistics_age_ms = (now_s - statistics.taken_at_s) * 1000
         state.timings_ms["decide"] = (now_s - started_s) * 1000
+        shadowed = self._shadowed(state, decision, offered, statistics, affinity)
+        # After it: the second policy is asked with what was left for the first one.
+        self._runtime.shared.decided(state, decision)
+        return decision, shadowed
+
+    def _shadowed(
+        self,
+        state: Permitted,
+        decision: Decision,
+        offered: Sequence[Candidate],
+        statistics: StatisticsSnapshot,
+        affinity: Affinity,
+    ) -> ShadowedDecision | None:
         if state.shadow is None:
-            return decision, None
+            return None
         basis = Basis(
             candidates=offered,
             statistics=statistics,
@@ -146,7 +161,7 @@ class Planner:
             revoked=self._runtime.stored_revocations,
             now=self._runtime.clock.wall(),
         )
-        return decision, state.shadow.decide(decision, state.permit, basis)
+        return state.shadow.decide(decision, state.permit, basis)
 
     def _record(
         self, state: Permitted, group: str, decision: Decision, shadowed: ShadowedDecision | None
@@ -232,6 +247,7 @@ def unserved(runtime: Runtime, state: Permitted) -> Verdict:
             Reason.UNAVAILABLE,
             f"The authorized endpoints did not serve request {request_id}, and not all could be tried"
             f"{_why(step, state)}. Try again shortly.",
+            _soonest_s(runtime, state) if step is Halt.EXHAUSTED else None,
         )
     names = ", ".join(dict.fromkeys(attempt.candidate.endpoint for attempt in state.attempts))
     return Verdict(
@@ -239,6 +255,12 @@ def unserved(runtime: Runtime, state: Permitted) -> Verdict:
         f"Every authorized endpoint that could serve request {request_id} was used up "
         f"(tried: {names or 'none'}). No endpoint outside the authorized set was tried.",
     )
+
+
+def _soonest_s(runtime: Runtime, state: Permitted) -> float | None:
+    """When the first of what was planned and not tried may be asked, in seconds; None when nobody knows."""
+    waiting = (each for routed in state.groups.values() for each in untried(routed.decision, state))
+    return soonest_s(runtime.shared.health_of(each.deployment_id) for each in waiting)
 
 
 def untried(decision: Decision, state: Permitted) -> list[Candidate]:

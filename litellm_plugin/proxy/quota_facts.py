@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litellm_plugin.state import Quota
+from litellm_plugin.state.leases import MOST_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 def quota(entry: Mapping[str, Any]) -> Quota:
     """What a deployment may be sent in a minute, from where LiteLLM looks for it and in its order.
 
-    Source: litellm/router_strategy/lowest_tpm_rpm_v2.py. What is no whole number of 0 or more is no limit.
+    Source: litellm/router_strategy/lowest_tpm_rpm_v2.py. What is no whole number of 0 or more is no limit, and
+    neither is one that is too large to be counted.
 
     Args:
         entry: An entry of LiteLLM's model list.
@@ -32,4 +34,4 @@ def _limit(value: object) -> int | None:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return value if value >= 0 else None
+    return value if 0 <= value <= MOST_UNITS else None

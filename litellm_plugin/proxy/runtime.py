@@ -290,13 +290,14 @@ class Runtime:
         return self._single_uses[settings]
 
     def start(self) -> None:
-        """Starts the background task in the running loop, once; without a loop the first request does it."""
+        """Starts the background tasks in the running loop, once each; without a loop the first request does it."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
+        if self._beat is None or self._beat.done():
             self._beat = loop.create_task(self.shared.watch.keep_beating(), name="permit-router-beat")
 
     async def stop(self) -> None:

@@ -9,7 +9,7 @@ from litellm_plugin.routing.decision import Exclusion
 from litellm_plugin.routing.health import BreakerState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from litellm_plugin.routing.budgets import BudgetReading
     from litellm_plugin.routing.decision import Assessment
@@ -63,7 +63,7 @@ def verdict_without_plan(
             Reason.CHAIN_EXHAUSTED,
             f"Every endpoint of model group {group} that {request} may use was tried"
             f" or is not available: {_listed(wanted)}.",
-            _soonest_s(wanted),
+            soonest_s(each.health for each in wanted),
         )
     if all(each.exclusion is Exclusion.BUDGET for each in wanted):
         return Verdict(
@@ -74,13 +74,13 @@ def verdict_without_plan(
     return Verdict(
         Reason.UNAVAILABLE,
         f"No endpoint of model group {group} that {request} may use is available now: {_listed(wanted)}.",
-        _soonest_s(wanted),
+        soonest_s(each.health for each in wanted),
     )
 
 
-def _soonest_s(assessments: Sequence[Assessment]) -> float | None:
+def soonest_s(healths: Iterable[EndpointHealth]) -> float | None:
     """When the first of them may be asked again, in seconds; None when nobody knows."""
-    known = [_may_be_asked_s(each.health) for each in assessments]
+    known = map(_may_be_asked_s, healths)
     return min((each for each in known if each is not None), default=None)
 
 

@@ -38,7 +38,7 @@ _DEMAND_KEPT: Final = 0.8
 # The store cuts its windows into as many (`LeaseRequest.window_s`).
 _SLICES: Final = 12
 # A hundred million USD in millionths; the sum of a hundred such is counted exactly by a script of the store.
-_MOST_UNITS: Final = 10**14
+MOST_UNITS: Final = 10**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Resource:
     lifetime_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.limit <= _MOST_UNITS:
+        if not 0 <= self.limit <= MOST_UNITS:
             raise ValueError(f"expected a limit from 0 to 10^14 for {self.name}, got {self.limit}")
         if self.window_s is not None and not 0 < self.window_s < math.inf:
             raise ValueError(f"expected a positive window in seconds for {self.name}, got {self.window_s}")
@@ -141,7 +141,7 @@ class LeaseBook:
         reservation.is_open = False
         now_s = self._clock()
         resource = reservation.resource
-        difference = min(max(0, used), _MOST_UNITS) - reservation.units
+        difference = min(max(0, used), MOST_UNITS) - reservation.units
         window_s = resource.window_s
         has_left_window = window_s is not None and now_s - reservation.reserved_at_s >= window_s
         if difference == 0 or (difference < 0 and has_left_window):
@@ -279,8 +279,8 @@ class _Account:
         wanted = self._wanted or 0
         self._lease = Lease(
             granted=min(max(0, lease.granted), wanted),
-            used=min(max(0, lease.used), _MOST_UNITS),
-            held=min(max(0, lease.held), _MOST_UNITS),
+            used=min(max(0, lease.used), MOST_UNITS),
+            held=min(max(0, lease.held), MOST_UNITS),
         )
         self._is_asleep = wanted == 0
         self._allow(self._lease.granted)
@@ -293,7 +293,7 @@ class _Account:
         self._untold.add_all(self._telling)
         self._telling = _Spending()
         self._wanted = None
-        self._allow(_MOST_UNITS)
+        self._allow(MOST_UNITS)
         self.is_unsure = was_sent or self.is_unsure
 
     def _want(self, now_s: float) -> int:

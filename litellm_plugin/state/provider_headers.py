@@ -146,11 +146,12 @@ def _allowance(said: Mapping[str, object], wall_s: float, what: str) -> Allowanc
 
 def _retry_after(said: Mapping[str, object], wall_s: float) -> float | None:
     milliseconds = _number(_value(said, _RETRY_AFTER_MS))
-    if milliseconds is not None:
-        return _wait(milliseconds / 1000)
     text = _text(_value(said, _RETRY_AFTER))
-    seconds = _number(text)
-    return _wait(seconds) if seconds is not None else _until(text, wall_s)
+    seconds = _number(text) if milliseconds is None else milliseconds / 1000
+    if seconds is None:
+        return _until(text, wall_s)
+    # RFC 9110 §10.2.3 knows no negative delay: who sends one said nothing.
+    return None if seconds < 0 else _wait(seconds)
 
 
 def _reset(value: object, wall_s: float) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup
+from litellm_plugin.proxy.in_force import in_force
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.routing import decide
 from litellm_plugin.routing.candidates import Candidate
@@ -44,14 +45,21 @@ class Worker:
     folder: object
     missing: list = field(default_factory=list)
 
-    def load(self, **permit):
-        block = {**POLICY_BLOCK, "permit": {**POLICY_BLOCK["permit"], **permit}}
-        block["decision_log"] = {"file": str(self.folder / "decisions.jsonl")}
+    def load(self, blocks=None, **permit):
         self.issuer.write_jwks(self.folder / "jwks.json")
-        policy = load_policy(block, Flags(), base=self.folder)
+        policy = self._policy(blocks, permit)
         self.runtime.load(policy, base=self.folder, presence=lambda: self.missing)
         Outcomes(self.runtime)
         return self
+
+    def reload(self, blocks=None, **permit):
+        """Puts another policy in force."""
+        self.runtime.swap(in_force(self._policy(blocks, permit), self.runtime.in_force.sources))
+
+    def _policy(self, blocks, permit):
+        block = {**POLICY_BLOCK, **(blocks or {}), "permit": {**POLICY_BLOCK["permit"], **permit}}
+        block["decision_log"] = {"file": str(self.folder / "decisions.jsonl")}
+        return load_policy(block, Flags(), base=self.folder)
 
     def records(self):
         path = self.folder / "decisions.jsonl"

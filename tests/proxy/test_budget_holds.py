@@ -62,6 +62,15 @@ def test_selection_takes_over_what_the_plan_reserved(admit, planner):
     assert [is_refused(admit) for _ in range(2)] == [False, True]
 
 
+def test_a_request_that_is_planned_again_does_not_stand_in_its_own_way(admit, planner):
+    _, state = admit(), admit()
+    planner.plan(state, "gpt", CANDIDATES)
+    planner.take(state, state.groups["gpt"])
+    planner.plan(state, "gpt", CANDIDATES)
+    assert [each.endpoint for each in state.groups["gpt"].decision.plan] == ["eu"]
+    assert is_refused(admit)
+
+
 def test_the_record_tells_what_was_left_and_why_it_was_refused(admit, worker):
     states = [admit(), admit()]
     assert is_refused(admit)

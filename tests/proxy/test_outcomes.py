@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -11,6 +12,7 @@ from litellm_plugin.errors import Reason
 from litellm_plugin.proxy.context import RoutedGroup
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.outcomes import classify
+from litellm_plugin.proxy.stored import StoredId
 from litellm_plugin.routing import CallType, Candidate, Prices, RequestFacts, decide
 from litellm_plugin.routing.attempts import AttemptStatus
 
@@ -69,10 +71,11 @@ class TestRetryAfter:
         [
             pytest.param("7", 7.0, id="seconds"),
             pytest.param(" 7 ", 7.0, id="spaces"),
-            pytest.param("1000000000", 600.0, id="huge"),
-            pytest.param("-5", 0.0, id="negative"),
-            pytest.param("abc", None, id="text"),
-            pytest.param("1e9", None, id="exponent"),
+            pytest.param("0", 0.0, id="C25 zero"),
+            pytest.param("1000000000", 600.0, id="C25 huge"),
+            pytest.param("-5", None, id="C25 negative"),
+            pytest.param("abc", None, id="C25 text"),
+            pytest.param("1e9", None, id="C25 exponent"),
             pytest.param(None, None, id="none"),
         ],
     )
@@ -298,6 +301,186 @@ class TestAttemptsUnderWay:
         Enforcement(worker.runtime)._begin(state, routed, routed.decision.plan[0])
         outcomes.passed(state, 200)
         assert worker.runtime.shared.snapshot().in_flight == {}
+
+
+class TestHealth:
+    """What attempts say of a deployment, and of whom else they speak."""
+
+    def health(self, worker, name="eu"):
+        return worker.runtime.shared.health_of(f"{name}-1")
+
+    def fail(self, worker, outcomes, state, error, *, times=6, **candidate):
+        """Attempts that end with an error, each of a request of its own."""
+        for _ in range(times):
+            state.attempts.clear()
+            attempt = worker.attempt(state, "eu")
+            attempt.candidate = replace(attempt.candidate, **candidate)
+            outcomes.failed("eu-1", error)
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 401, 403, 404])
+    def test_failures_and_faults_open_a_breaker(self, outcomes, worker, state, status):
+        """C26"""
+        self.fail(worker, outcomes, state, ProviderError(status))
+        assert self.health(worker).is_open
+
+    @pytest.mark.parametrize("status", [400, 413, 422, 429])
+    def test_what_is_the_callers_does_not(self, outcomes, worker, state, status):
+        """C26"""
+        self.fail(worker, outcomes, state, ProviderError(status))
+        assert not self.health(worker).is_open
+
+    def test_a_name_that_a_wildcard_does_not_know_is_the_callers(self, outcomes, worker, state):
+        self.fail(worker, outcomes, state, ProviderError(404), model="openai/*")
+        assert not self.health(worker).is_open
+        assert {each["status"] for each in attempts(worker)} == {"client_error"}
+
+    def test_a_stored_response_that_is_gone_is_the_callers(self, outcomes, worker, state):
+        state.call_type, state.stored = CallType.RESPONSES, StoredId("eu-1", "openai", "resp_1")
+        self.fail(worker, outcomes, state, ProviderError(404))
+        assert not self.health(worker).is_open
+
+    @pytest.mark.parametrize("call_type", [CallType.STORED_RESPONSE, CallType.PASS_THROUGH])
+    def test_calls_that_say_nothing_of_a_model_count_for_none(self, outcomes, worker, state, call_type):
+        state.call_type = call_type
+        self.fail(worker, outcomes, state, ProviderError(500))
+        assert not self.health(worker).is_open
+
+    def test_a_stream_that_never_opened_for_a_wildcards_name_is_the_callers(self, outcomes, worker, state):
+        for _ in range(6):
+            state.attempts.clear()
+            attempt = worker.attempt(state, "eu")
+            attempt.candidate = replace(attempt.candidate, model="openai/*")
+            outcomes.broken({"exception": ProviderError(404), **TestBrokenStreams.FACTS})
+        assert not self.health(worker).is_open
+
+    @pytest.mark.parametrize(("number", "is_open"), [(1, True), (2, False)])
+    def test_what_our_own_deadline_cut_short_counts_only_for_who_had_all_of_it(
+        self, outcomes, worker, state, number, is_open
+    ):
+        for _ in range(6):
+            state.attempts.clear()
+            state.received_s = worker.clock.monotonic()
+            worker.clock.advance(599.8)
+            worker.attempt(state, "eu").number = number
+            outcomes.failed("eu-1", litellm.Timeout("x", "m", "openai"))
+        assert self.health(worker).is_open is is_open
+
+    def test_the_deadline_excuses_no_other_failure(self, outcomes, worker, state):
+        for _ in range(6):
+            state.attempts.clear()
+            worker.attempt(state, "eu").number = 2
+            state.received_s = worker.clock.monotonic() - 600
+            outcomes.failed("eu-1", ProviderError(500))
+        assert self.health(worker).is_open
+
+    @pytest.mark.parametrize(("error", "is_open"), [(TimeoutError(), False), (ProviderError(500), True)])
+    def test_a_loop_that_stood_still_breaks_connections_itself(self, outcomes, worker, state, error, is_open):
+        """C37"""
+        watch = worker.runtime.shared.watch
+        for _ in range(6):
+            state.attempts.clear()
+            watch.beat()
+            worker.attempt(state, "eu")
+            worker.clock.advance(2)
+            outcomes.failed("eu-1", error)
+        assert self.health(worker).is_open is is_open
+
+    def test_without_a_stall_timeouts_count(self, outcomes, worker, state):
+        worker.runtime.shared.watch.beat()
+        self.fail(worker, outcomes, state, TimeoutError())
+        assert self.health(worker).is_open
+
+    @pytest.mark.parametrize(
+        ("value", "waited_s"),
+        [
+            pytest.param("7", 7, id="C25 seconds"),
+            pytest.param("1000000000", 300, id="C25 huge"),
+            pytest.param("-5", 5, id="C25 negative"),
+            pytest.param("abc", 5, id="C25 text"),
+            pytest.param(None, 5, id="C25 none"),
+        ],
+    )
+    def test_one_that_is_limited_is_left_alone_for_as_long_as_it_asks(
+        self, outcomes, worker, state, value, waited_s
+    ):
+        self.fail(worker, outcomes, state, ProviderError(429, value), times=1)
+        assert self.health(worker).retry_after_s == pytest.approx(waited_s)
+        worker.clock.advance(waited_s + 0.1)
+        assert not self.health(worker).waits
+
+    def test_one_that_asks_for_a_date_is_left_alone_until_then(self, outcomes, worker, state):
+        """C25"""
+        date = datetime.fromtimestamp(worker.clock.wall() + 30, UTC)
+        error = ProviderError(429, format_datetime(date, usegmt=True))
+        self.fail(worker, outcomes, state, error, times=1)
+        assert self.health(worker).retry_after_s == pytest.approx(30)
+
+    def test_zero_asks_for_nothing(self, outcomes, worker, state):
+        """C25"""
+        self.fail(worker, outcomes, state, ProviderError(429, "0"), times=1)
+        assert not self.health(worker).waits
+
+
+class TestProvidersLimits:
+    """What providers say of their own limits, in the shapes that LiteLLM hands on."""
+
+    LOGGED = {  # noqa: RUF012 - read only
+        "x_ratelimit_remaining_requests": 40,
+        "x_ratelimit_limit_requests": 100,
+        "x_ratelimit_remaining_tokens": 5000,
+        "llm_provider-x-request-id": "1",
+    }
+    SAID = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "12s"}  # noqa: RUF012 - as above
+
+    def health(self, worker):
+        return worker.runtime.shared.health_of("eu-1")
+
+    def succeed(self, outcomes, headers, **kwargs):
+        facts = {"model_id": "eu-1", "hidden_params": {"additional_headers": headers}}
+        outcomes.succeeded({"standard_logging_object": facts, **kwargs}, START, START + timedelta(seconds=1))
+
+    def test_an_answers_are_heard(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, self.LOGGED)
+        assert (self.health(worker).requests_left, self.health(worker).tokens_left) == (38, 5000)
+
+    @pytest.mark.parametrize("headers", [None, {}, [], "x-ratelimit-remaining-requests: 0"])
+    def test_an_answer_without_them_says_nothing(self, outcomes, worker, state, headers):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, headers)
+        assert self.health(worker).requests_left is None
+        assert attempts(worker)[0]["status"] == "success"
+
+    def test_those_of_an_answer_from_the_cache_are_old(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, self.LOGGED, cache_hit=True)
+        assert self.health(worker).requests_left is None
+
+    def refusal(self, where):
+        error = ProviderError(429)
+        if where == "litellm_response_headers":
+            error.litellm_response_headers = httpx.Headers(self.SAID)
+        else:
+            error.response = httpx.Response(429, headers=self.SAID)
+        return error
+
+    @pytest.mark.parametrize("where", ["litellm_response_headers", "response"])
+    @pytest.mark.parametrize("is_broken", [False, True], ids=["failed", "broken"])
+    def test_a_refusals_are_heard(self, outcomes, worker, state, where, is_broken):
+        worker.attempt(state, "eu")
+        if is_broken:
+            outcomes.broken({"exception": self.refusal(where), **TestBrokenStreams.FACTS})
+        else:
+            outcomes.failed("eu-1", self.refusal(where))
+        health = self.health(worker)
+        assert health.waits
+        assert health.retry_after_s == pytest.approx(12)
+
+    def test_a_stream_that_was_refused_is_waited_for(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.broken({"exception": ProviderError(429, "9"), **TestBrokenStreams.FACTS})
+        assert self.health(worker).retry_after_s == pytest.approx(9)
+        assert state.retry_after_s == 9
 
 
 class TestBrokenStreams:

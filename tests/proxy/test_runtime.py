@@ -176,16 +176,92 @@ class TestClose:
         assert statuses(worker) == ["abandoned"]
 
 
+def tasks():
+    """The names of this plugin's tasks in the running loop."""
+    names = (task.get_name() for task in asyncio.all_tasks() if not task.done())
+    return sorted(name for name in names if name.startswith("permit-router"))
+
+
 class TestStart:
     def test_without_a_loop_nothing_starts(self, worker):
+        """C41"""
         worker.runtime.start()
+        assert worker.runtime.faults() == []
 
-    async def test_it_starts_one_task(self, worker):
+    async def test_it_starts_each_task_once(self, worker):
+        for _ in range(3):
+            worker.runtime.start()
+        await asyncio.sleep(0)
+        assert tasks() == ["permit-router-beat", "permit-router-sync"]
+        await worker.runtime.stop()
+        assert tasks() == []
+
+    async def test_a_stopped_worker_stops_again(self, worker):
         worker.runtime.start()
-        first = worker.runtime._task
+        for _ in range(2):
+            await worker.runtime.stop()
+        assert tasks() == []
+
+    async def test_one_that_never_started_stops(self, worker):
+        await worker.runtime.stop()
+        assert tasks() == []
+
+    async def test_a_task_that_ended_is_started_beside_the_other(self, worker):
         worker.runtime.start()
-        assert worker.runtime._task is first
-        first.cancel()
+        await asyncio.sleep(0)
+        worker.runtime._task.cancel()
+        await asyncio.gather(worker.runtime._task, return_exceptions=True)
+        worker.runtime.start()
+        await asyncio.sleep(0)
+        assert tasks() == ["permit-router-beat", "permit-router-sync"]
+        await worker.runtime.stop()
+        assert tasks() == []
+
+    def test_another_loop_starts_its_own(self, worker):
+        """C41"""
+
+        async def served():
+            worker.runtime.faults()
+            await asyncio.sleep(0)
+            return tasks()
+
+        assert asyncio.run(served()) == asyncio.run(served()) == ["permit-router-beat", "permit-router-sync"]
+
+    def test_a_hook_without_a_loop_decides(self, worker, request_state):
+        """C41"""
+        state = worker.state("eu")
+        decision = worker.plan(state, "eu")
+        request_state(state)
+        enforcement = Enforcement(worker.runtime)
+        chosen = enforcement.select("gpt", [{"model_info": {"id": "eu-1", "endpoint": "eu"}}])
+        enforcement._begin(state, state.groups["gpt"], decision.plan[0])
+        worker.runtime.close(state, answered=False)
+        assert (chosen, statuses(worker)) == ("eu-1", ["abandoned"])
+        assert worker.runtime.shared.snapshot().in_flight == {}
+
+    def test_without_a_store_it_says_what_is_then_per_worker(self, bare, caplog):
+        with caplog.at_level("WARNING"):
+            bare.load()
+        lines = [each for each in caplog.messages if each.startswith("No shared store")]
+        assert len(lines) == 1
+        assert "PERMIT_ROUTER_REDIS_URL" in lines[0]
+
+    async def test_with_a_store_it_does_not(self, bare, caplog, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", "redis://127.0.0.1:1")
+        with caplog.at_level("WARNING"):
+            bare.load()
+        assert "No shared store" not in caplog.text
+        await bare.runtime.stop()
+
+    async def test_a_store_that_is_down_at_the_start_denies_nobody(self, bare, monkeypatch):
+        """C01"""
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", "redis://127.0.0.1:1")
+        runtime = bare.load().runtime
+        await runtime.synchronise_once()
+        report = runtime.health()
+        assert (report["status"], report["shared_state"]["store"]["answers"]) == ("green", False)
+        assert "127.0.0.1" not in json.dumps(report["shared_state"])
+        await runtime.stop()
 
     @pytest.mark.parametrize("loops", [pytest.param(2, id="C41")])
     def test_a_request_in_another_loop_starts_a_task_of_that_loop(self, worker, loops):

@@ -10,12 +10,13 @@ from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin.errors import Reason
 from litellm_plugin.permit import Revocations
+from litellm_plugin.proxy.caller_facts import utc_moment
 from litellm_plugin.proxy.in_force import in_force
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.planning import Planner
 from litellm_plugin.proxy.shadow import Basis, Shadow
 from litellm_plugin.routing import Affinity, RequestFacts, StatisticsSnapshot
-from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
+from litellm_plugin.routing.candidates import Candidate, EndpointStatistics, Prices
 from litellm_plugin.settings import Flags, load_policy
 
 BOTH = (Candidate("eu-1", "eu"), Candidate("us-1", "us"))
@@ -137,3 +138,18 @@ async def test_a_language_that_it_alone_reads_is_told(worker, second):
     alone = in_force(worker.runtime.policy, worker.runtime.in_force.sources)
     assert not alone.reads_language
     assert replace(alone, shadow=second(rules=[rule])).reads_language
+
+
+def test_it_is_asked_with_what_was_left_for_the_first(bare, tmp_path, request_state):
+    """The first policy's own reservation is not one that the second would have met."""
+    budgets = {"budgets": [{"name": "cap", "per": "tenant", "limit_usd": 0.5, "period": "day"}]}
+    worker = bare.load(budgets)
+    state = worker.state("eu")
+    state.shadow = Shadow(load_policy({**POLICY_BLOCK, **budgets}, Flags(), base=tmp_path))
+    moment = utc_moment(worker.clock.wall())
+    state.facts = RequestFacts("gpt", state.call_type, input_tokens=1, moment=moment)
+    request_state(state)
+    # A worker may spend a tenth of it before its first exchange, and this takes all of that.
+    priced = (Candidate("eu-1", "eu", prices=Prices(0.0, 0.0, 0.05)),)
+    Planner(worker.runtime).plan(state, "gpt", priced)
+    assert state.shadow.health()["disagreements"] == 0
