@@ -361,6 +361,7 @@ class Runtime:
             "status": "red" if faults else "green",
             "version": __version__,
             "worker": os.getpid(),
+            "tasks": _tasks(),
             "mode": str(self.mode),
             "faults": [{"reason": str(fault.reason), "message": fault.message} for fault in faults],
             "missing_deployments": self._missing_deployments,
@@ -502,6 +503,14 @@ def _nothing(_: Permitted, __: int | None = None) -> None:
 
 def _ignore(_: str, __: Exception) -> None:
     """Until the hooks are built no attempt can be made, so none can fail."""
+
+
+def _tasks() -> int | None:
+    """How many tasks this worker's event loop has; None outside of one."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return None
 
 
 def _is_ending() -> bool:
