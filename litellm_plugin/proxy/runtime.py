@@ -215,8 +215,8 @@ class Runtime:
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
-            self._stored = StoredRevocations(self._redis)
-            self.shared.connect(RedisExchange(self._redis))
+            self._stored = StoredRevocations(self._redis, policy.redis_prefix)
+            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix))
         else:
             self.log.warning(
                 "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "
@@ -279,7 +279,8 @@ class Runtime:
         settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
         if self._replay_store is None:
             memory = partial(MemoryReplayStore, self.clock.monotonic)
-            self._replay_store = RedisReplayStore(self._redis) if self._redis else memory()
+            prefix = policy.redis_prefix
+            self._replay_store = RedisReplayStore(self._redis, prefix) if self._redis else memory()
         if settings not in self._single_uses:
             self._single_uses[settings] = SingleUse(
                 self._replay_store,
