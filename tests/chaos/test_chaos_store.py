@@ -1,6 +1,7 @@
 """What happens to the store and around it, under load: nobody valid is denied, nothing leaves its permit.
 
-A short version of `make chaos`, which has the times before, while and after that its figures need.
+Some of the faults, each for seconds: `make chaos` has all of them, with the times before and after that figures need.
+It runs alone (`make run-chaos`), since a machine that is busy with other tests looks like a store that is lost.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.proxy
 NO_HANG_S = 25.0
 # What no load without failures makes: an operator's revocations, single uses, what breakers and providers say.
 UNLOADED = ("breakers", "provider-limits", "replay:", "revoked:", "waits", "lease:probe:")
+
+
+# One of each kind: gone, hung, spoilt, refusing, emptied, overrun; and the proxy itself.
+QUICK = ("C02", "C03", "C06", "C11", "C12-FLUSHALL", "C13", "C37")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,9 @@ def test_a_proxy_that_starts_without_its_store_serves_all_the_same(begun, fault)
     check(begun[1])
 
 
-@pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in FAULTS])
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.name in QUICK]
+)
 def test_a_fault_under_load_denies_nobody_and_lets_nothing_out(begun, fault):
     check(run(begun[0], fault, SHORT))
 
