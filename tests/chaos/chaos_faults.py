@@ -270,6 +270,13 @@ FAULTS = (
         "C09-CLUSTERDOWN", "CLUSTERDOWN (relay)", answering("CLUSTERDOWN The cluster is down"), cuts_off=True
     ),
     Fault("C09-MOVED", "MOVED (relay)", answering("MOVED 3999 127.0.0.1:1"), cuts_off=True),
+    Fault("C09-ASK", "ASK (relay)", answering("ASK 3999 127.0.0.1:1"), cuts_off=True),
+    Fault(
+        "C09-CROSSSLOT",
+        "CROSSSLOT (relay)",
+        answering("CROSSSLOT Keys in request don't hash to the same slot"),
+        cuts_off=True,
+    ),
     Fault("C10-FLUSH", "SCRIPT FLUSH twice a second", scripts_flushed),
     Fault("C10-ACL", "scripts forbidden by ACL", scripts_forbidden),
     Fault("C11", "a password is required from now on", password_required, cuts_off=True),
