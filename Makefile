@@ -11,6 +11,8 @@ VERSIONS ?= $(LITELLM_VERSIONS)
 # What LiteLLM itself must keep: its names, its routes, and what the enforcement suite tries on it.
 CONTRACT := tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py tests/proxy/test_route_inventory.py
 ENFORCEMENT := tests/enforcement $(CONTRACT)
+# Faults of the store under load: these run alone.
+CHAOS_TESTS := tests/chaos
 # The enforcement suite is run in two halves of about the same length; the second is whatever is not in the first.
 HALVES := first second
 FIRST := $(patsubst %,tests/enforcement/test_%.py, \
@@ -26,7 +28,7 @@ venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
 stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement test-contract run-others inventory lint check bench soak chaos demo run lock clean
+.PHONY: setup test test-enforcement test-contract run-others run-chaos inventory lint check bench soak chaos demo run lock clean
 
 setup: $(STAMP)
 
@@ -51,10 +53,12 @@ $(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml
 # The enforcement suite on every version; `test` runs the rest beside it, on the locked one. VERSIONS="1.101.6 1.109.1"
 # runs a part; a version without a lock is an error.
 test: ALSO := run-others
+test: THEN := run-chaos
 test test-enforcement: $(STAMP) $(foreach version,$(VERSIONS),$(call stamp,$(version)))
 	@mkdir -p $(RUNS) && rm -f $(RUNS)/*.json $(RUNS)/failed
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going --output-sync=target \
 		$(foreach version,$(VERSIONS),$(HALVES:%=run-$(version)-%)) $(ALSO) || touch $(RUNS)/failed
+	@for part in $(THEN); do $(MAKE) --no-print-directory $$part || touch $(RUNS)/failed; done
 	@for version in $(VERSIONS); do \
 		echo "Side doors on LiteLLM $$version"; \
 		$(BIN)/python tests/enforcement/battery.py $(HALVES:%=$(RUNS)/$$version-%.json) || touch $(RUNS)/failed; \
@@ -63,7 +67,7 @@ test test-enforcement: $(STAMP) $(foreach version,$(VERSIONS),$(call stamp,$(ver
 
 # $(call logged,NAME,COMMAND) keeps the output in a file, and prints it whole where the command fails.
 define logged
-@began=$$(date +%s); ended=passed; \
+@mkdir -p $(RUNS); began=$$(date +%s); ended=passed; \
 $(2) -o cache_dir=$(RUNS)/$(1).cache >$(RUNS)/$(1).txt 2>&1 || { ended=FAILED; cat $(RUNS)/$(1).txt; }; \
 echo "$(1) $$ended after $$(($$(date +%s) - began)) s: $$(tail -n 1 $(RUNS)/$(1).txt)"; \
 test $$ended = passed
@@ -75,7 +79,11 @@ run-%:
 		$($(word 2,$(subst -, ,$*))) --battery=$(RUNS)/$*.json)
 
 run-others:
-	$(call logged,others,$(BIN)/python -m pytest tests $(addprefix --ignore=,$(ENFORCEMENT)))
+	$(call logged,others,$(BIN)/python -m pytest tests $(addprefix --ignore=,$(ENFORCEMENT) $(CHAOS_TESTS)))
+
+# Beside other tests a busy machine would look like a store that is lost.
+run-chaos: $(STAMP)
+	$(call logged,chaos,$(BIN)/python -m pytest $(CHAOS_TESTS))
 
 # What the plugin takes of LiteLLM alone, in seconds.
 test-contract: $(foreach version,$(VERSIONS),$(call stamp,$(version)))

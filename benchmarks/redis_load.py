@@ -3,8 +3,7 @@
     python benchmarks/redis_load.py [--seconds 6] [--rates 1 10 50 100 500]
 
 One Valkey server, one worker, five deployments that answer at once. LiteLLM's strategies are those of a real
-`litellm.Router` with this server as its Redis; the synchroniser is fed with one measurement a request, and renews a
-lease for each deployment. Prints for each rate what the server did in a second: commands, reads from its sockets
+`litellm.Router` with this server as its Redis; ours is everything that a worker shares, fed with one attempt a request. Prints for each rate what the server did in a second: commands, reads from its sockets
 (a pipeline is one, a long one a few; the two of this program's own INFO are in them) and milliseconds of CPU. Where a
 strategy does not reach a rate, its commands at that rate are what a request cost times the rate, marked with `~`.
 """
@@ -29,56 +28,22 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from valkey_process import ValkeyProcess
 
-from litellm_plugin.state import connect
-from litellm_plugin.state.exchange import Contribution, HashChange, LeaseRequest
-from litellm_plugin.state.redis_exchange import RedisExchange
-from litellm_plugin.state.shared_clock import SharedClock
-from litellm_plugin.state.sync import Synchroniser
+from litellm_plugin.proxy.clock import SystemClock
+from litellm_plugin.proxy.shared_state import Ended, SharedState
+from litellm_plugin.routing import AttemptStatus, Measurement
+from litellm_plugin.settings import Flags, load_policy
+from litellm_plugin.state import Quota, RedisExchange, connect
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 OURS = "permit-router"
 LITELLM = ("latency-based-routing", "usage-based-routing-v2")
 DEPLOYMENTS = tuple(f"d{number}" for number in range(5))
-SLICES = 12
-SLICE_S = 25.0
-
-
-class Latencies:
-    """Histograms of three latencies a deployment, in slices, and one lease each."""
-
-    def __init__(self):
-        self._counts = {}
-        self._spent = dict.fromkeys(DEPLOYMENTS, 0)
-
-    def record(self, deployment):
-        self._spent[deployment] += 1
-        counts = self._counts.setdefault(deployment, {})
-        for kind in ("first", "total", "token"):
-            field = f"{kind}:{int(random.lognormvariate(3.5, 0.4))}"
-            counts[field] = counts.get(field, 0) + 1
-
-    def outgoing(self, now_s):
-        current = int(now_s // SLICE_S)
-        told, self._counts = self._counts, {}
-        return Contribution(
-            changes=tuple(
-                HashChange(f"latency:{name}:{current}", SLICES * SLICE_S, counts)
-                for name, counts in told.items()
-            ),
-            reads=tuple(f"latency:{name}:{current - back}" for name in DEPLOYMENTS for back in range(SLICES)),
-            leases=tuple(
-                LeaseRequest(f"rpm:{name}", 60_000, spent, 100, 5.0, 60.0)
-                for name, spent in self._spent.items()
-            ),
-        )
-
-    def incoming(self, reply, _now_s):
-        for name in reply.leases:
-            self._spent[name.removeprefix("rpm:")] = 0
-
-    def lost(self, *, was_sent):
-        pass
+ISSUER = {
+    "issuer": "https://gateway.example",
+    "jwks_url": "https://gateway.example/jwks",
+    "algorithms": ["ES256"],
+}
 
 
 async def at_rate(rate, seconds, request):
@@ -115,14 +80,29 @@ async def load(server, rate, seconds, request):
     }
 
 
+async def synchronise(shared):
+    while True:
+        await shared.synchronise()
+        await asyncio.sleep(shared.pause_s())
+
+
 async def ours(server, rates, seconds):
+    """All that a worker shares: latencies, breakers, limits, providers' limits and the count of workers."""
     client = connect(server, 1.0)
-    part = Latencies()
-    worker = Synchroniser([part], RedisExchange(client, deadline_s=5.0), "w1", SharedClock())
-    task = asyncio.create_task(worker.run())
+    shared = SharedState(SystemClock(), "w1")
+    shared.connect(RedisExchange(client, deadline_s=5.0))
+    shared.use(policy())
+    shared.declare(dict.fromkeys(DEPLOYMENTS, Quota(requests_per_minute=60_000)))
+    task = asyncio.create_task(synchronise(shared))
 
     async def request():
-        part.record(random.choice(DEPLOYMENTS))
+        name = random.choice(DEPLOYMENTS)
+        shared.health_of(name)
+        shared.begin(name, first=name, is_first=True)
+        first_ms, total_ms = random.lognormvariate(3.5, 0.4), random.lognormvariate(6.0, 0.4)
+        ended = Ended(AttemptStatus.SUCCESS, began_s=time.monotonic() - total_ms / 1000)
+        shared.end(name, None, ended)
+        shared.measure(Measurement(name, AttemptStatus.SUCCESS, first_ms + total_ms, first_ms, 100))
 
     await asyncio.sleep(1.5)
     rows = [await load(server, rate, seconds, request) for rate in rates]
@@ -131,6 +111,18 @@ async def ours(server, rates, seconds):
         await task
     await client.aclose()
     return rows
+
+
+def policy():
+    """A policy as operators write it, with breakers as they are by default."""
+    block = {
+        "permit": {"audience": "a", "binding": "body", "issuers": [ISSUER]},
+        "classifications": {"internal": {}},
+        "latency_classes": {"interactive": {}},
+        "tenant_tiers": ["pro"],
+        "default": {"strategy": "latency"},
+    }
+    return load_policy(block, Flags(), base=Path.cwd())
 
 
 async def litellms(strategy, server, rates, seconds):

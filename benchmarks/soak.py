@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -123,6 +124,8 @@ def main():
     parser.add_argument("--rate", type=float, default=10.0, help="requests a second")
     parser.add_argument("--sample", type=float, default=30.0, help="seconds between samples")
     given = parser.parse_args()
+    # Whoever ends this ends the proxy and the store with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     samples = []
     print("| after, s | RSS, MB | descriptors | tasks | requests | denied | out of set | p99, ms |")
     print("|---|---|---|---|---|---|---|---|")

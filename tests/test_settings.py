@@ -1089,3 +1089,15 @@ class TestBudgets:
         block = {**BLOCK, "budgets": [{**self.FREE, "where": 'request.language == "de"'}]}
         assert load(block, tmp_path).routing.reads("request.language")
         assert not load(BLOCK, tmp_path).routing.reads("request.language")
+
+
+class TestSharedStore:
+    def test_the_prefix_of_keys_comes_from_the_environment(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_PREFIX", "router-a:")
+        assert load_policy(BLOCK, Flags(), base=tmp_path).redis_prefix == "router-a:"
+
+    @pytest.mark.parametrize("prefix", ["{a}:", "a b", "a" * 65, "ä"])
+    def test_a_prefix_that_could_choose_a_slot_or_hide_is_refused(self, monkeypatch, prefix):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_PREFIX", prefix)
+        with pytest.raises(ConfigurationError, match="PERMIT_ROUTER_REDIS_PREFIX"):
+            Flags()

@@ -101,7 +101,7 @@ class Outcomes:
             used = {}  # The usage of a stored answer was paid for when it was made.
         if not cache_hit:
             self._remember(state, attempt)
-            self._hear(attempt, (facts.get("hidden_params") or {}).get("additional_headers"))
+            self._hear(attempt, _answer_headers(facts))
         self._close(
             state,
             attempt,
@@ -336,6 +336,17 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
     """What the provider asked for, in seconds; None when it asked for nothing readable."""
     headers = _headers(exception)
     return read_headers(headers, now).retry_after_s if isinstance(headers, Mapping) else None
+
+
+def _answer_headers(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the provider said of itself: LiteLLM puts its own counts of a model group beside it, under the same names."""
+    headers = (facts.get("hidden_params") or {}).get("additional_headers")
+    if not isinstance(headers, Mapping):
+        return {}
+    return {name: value for name, value in headers.items() if str(name).startswith(_PROVIDERS)}
+
+
+_PROVIDERS: Final = "llm_provider-"
 
 
 def _headers(exception: BaseException) -> object:

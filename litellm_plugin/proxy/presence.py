@@ -66,11 +66,19 @@ class Presence:
 
     def missing(self) -> list[str]:
         """What is no longer in its place; empty when all is. It takes a few microseconds."""
+        self._drop_repeats()
         return [*self._hook_faults(), *self._order_faults(), *self._app_faults(), *self._router_faults()]
 
     def displaced(self) -> list[str]:
         """What is no longer where it sees requests; all that counts where nothing is enforced."""
+        self._drop_repeats()
         return [*self._hook_faults(), *self._layer_faults()]
+
+    def _drop_repeats(self) -> None:
+        """Leaves the last registration of the hooks: LiteLLM would ask, and they would record, once for each."""
+        places = [place for place, each in enumerate(litellm.callbacks) if each is self._hooks]
+        for place in reversed(places[:-1]):
+            del litellm.callbacks[place]
 
     def _hook_faults(self) -> Iterator[str]:
         if not any(each is self._hooks for each in litellm.callbacks):

@@ -215,8 +215,8 @@ class Runtime:
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
-            self._stored = StoredRevocations(self._redis)
-            self.shared.connect(RedisExchange(self._redis))
+            self._stored = StoredRevocations(self._redis, policy.redis_prefix)
+            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix))
         else:
             self.log.warning(
                 "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "
@@ -279,7 +279,8 @@ class Runtime:
         settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
         if self._replay_store is None:
             memory = partial(MemoryReplayStore, self.clock.monotonic)
-            self._replay_store = RedisReplayStore(self._redis) if self._redis else memory()
+            prefix = policy.redis_prefix
+            self._replay_store = RedisReplayStore(self._redis, prefix) if self._redis else memory()
         if settings not in self._single_uses:
             self._single_uses[settings] = SingleUse(
                 self._replay_store,
@@ -361,6 +362,7 @@ class Runtime:
             "status": "red" if faults else "green",
             "version": __version__,
             "worker": os.getpid(),
+            "tasks": _tasks(),
             "mode": str(self.mode),
             "faults": [{"reason": str(fault.reason), "message": fault.message} for fault in faults],
             "missing_deployments": self._missing_deployments,
@@ -502,6 +504,14 @@ def _nothing(_: Permitted, __: int | None = None) -> None:
 
 def _ignore(_: str, __: Exception) -> None:
     """Until the hooks are built no attempt can be made, so none can fail."""
+
+
+def _tasks() -> int | None:
+    """How many tasks this worker's event loop has; None outside of one."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return None
 
 
 def _is_ending() -> bool:

@@ -105,7 +105,7 @@ class SharedState:
         self._budgets = Budgets(self._book)
         self._retries = RetryBudget(clock.monotonic)
         self.watch: Final = LoopWatch(clock.monotonic)
-        self._exchange: Exchange = MemoryExchange(clock.monotonic)
+        self._exchange: Exchange = MemoryExchange(self._shared_clock.now_s)
         self._sync = self._synchroniser()
 
     def connect(self, exchange: Exchange) -> None:

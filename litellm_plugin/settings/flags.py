@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from litellm_plugin.errors import ConfigurationError
@@ -32,8 +32,8 @@ class Flags(BaseSettings):
         mode: `observe` computes and records everything, and enforces nothing.
         policy: A file that holds the policy block, instead of the one in LiteLLM's YAML.
         log: The decision log's file, instead of `decision_log.file`.
-        redis_url: Where workers and replicas share which permits were used and read what is revoked; uses are kept
-            in memory, per worker, without it.
+        redis_url: Where workers and replicas share state; without it LiteLLM's own Redis, else each worker's memory.
+        redis_prefix: What every key there begins with.
     """
 
     model_config = SettingsConfigDict(env_prefix="PERMIT_ROUTER_", extra="ignore")
@@ -43,6 +43,7 @@ class Flags(BaseSettings):
     policy: Path | None = None
     log: Path | None = None
     redis_url: str | None = None
+    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:._-]{1,64}$")] = "permit-router:"
 
     @model_validator(mode="wrap")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +48,7 @@ class PolicySnapshot:
         config_hash: SHA-256 over the block, in canonical JSON; records name it.
         redis_url: Where replicas share state; None keeps it in memory. It may hold a password.
         redis_source: What names that place.
+        redis_prefix: What every key there begins with.
         redis_fault: Why a place that LiteLLM shares cannot be used; empty where it can, and where there is none.
         shadow: The file of a second policy that is only computed and recorded; None without.
         quality_tiers: The quality tiers that endpoints may declare, the lowest first; empty leaves them open.
@@ -65,6 +66,7 @@ class PolicySnapshot:
     config_hash: str
     redis_url: str | None = field(default=None, repr=False)
     redis_source: str = "PERMIT_ROUTER_REDIS_URL"
+    redis_prefix: str = "permit-router:"
     redis_fault: str = ""
     shadow: str | None = None
     quality_tiers: tuple[str, ...] = ()
@@ -105,7 +107,7 @@ def load_policy(source: object, flags: Flags, *, base: Path) -> PolicySnapshot:
         block = block.model_copy(
             update={"decision_log": block.decision_log.model_copy(update={"file": str(flags.log)})}
         )
-    return _snapshot(block, flags.redis_url)
+    return replace(_snapshot(block), redis_url=flags.redis_url, redis_prefix=flags.redis_prefix)
 
 
 def policy_files(source: object, flags: Flags, *, base: Path) -> tuple[Path, ...]:
@@ -166,7 +168,7 @@ def _parse(source: Mapping[Any, Any]) -> PolicyBlock:
         raise ConfigurationError(explain(error, PolicyBlock)) from error
 
 
-def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
+def _snapshot(block: PolicyBlock) -> PolicySnapshot:
     _check_layouts(block)
     return PolicySnapshot(
         permit=block.permit,
@@ -178,7 +180,6 @@ def _snapshot(block: PolicyBlock, redis_url: str | None) -> PolicySnapshot:
         body_fields=frozenset(block.body_fields),
         egress={name: frozenset(cleared) for name, cleared in block.egress.items()},
         config_hash=_hash(block),
-        redis_url=redis_url,
         shadow=block.shadow,
         quality_tiers=tuple(block.quality_tiers),
         breaker=block.resilience.breaker.policy() if block.resilience.breaker else None,

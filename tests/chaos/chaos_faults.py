@@ -25,7 +25,7 @@ NEVER = "permit-router-chaos"
 def down(stage, load, seconds):
     """C01: begins before the store was ever there; only the first on a stage can be this one."""
     try:
-        time.sleep(seconds)
+        stage.hold(seconds)
     finally:
         stage.open_store()
 
@@ -33,7 +33,7 @@ def down(stage, load, seconds):
 def killed(stage, load, seconds):
     stage.server.stop()
     try:
-        time.sleep(seconds)
+        stage.hold(seconds)
     finally:
         stage.server.start()
 
@@ -41,7 +41,7 @@ def killed(stage, load, seconds):
 def hung(stage, load, seconds):
     stage.server.hang()
     try:
-        time.sleep(seconds)
+        stage.hold(seconds)
     finally:
         stage.server.go_on()
 
@@ -49,7 +49,7 @@ def hung(stage, load, seconds):
 def slow(stage, load, seconds):
     with stage.relayed() as relay:
         relay.delay_s = 0.2
-        time.sleep(seconds)
+        stage.hold(seconds)
 
 
 def flapping(stage, load, seconds):
@@ -62,7 +62,7 @@ def spoilt_keys(stage, load, seconds):
     """Whatever stands under the prefix becomes something else, again and again."""
     kinds = itertools.cycle(("string", "list", "hash", "text"))
     with stage.admin() as client:
-        for _ in _beats(seconds):
+        for _ in _beats(stage, seconds):
             for key in {*client.scan_iter(f"{PREFIX}*"), *(name.encode() for name in REVOKED)}:
                 _spoil(client, key, next(kinds))
         client.delete(*REVOKED)
@@ -88,7 +88,7 @@ def _spoil(client, key, kind):
 def absurd_values(stage, load, seconds):
     """Another tenant of the server writes numbers that no worker would."""
     with stage.admin() as client:
-        for _ in _beats(seconds):
+        for _ in _beats(stage, seconds):
             for key in client.scan_iter(f"{PREFIX}*"):
                 if client.type(key) == b"hash":
                     worth = itertools.cycle(ABSURD)
@@ -102,7 +102,7 @@ def absurd_values(stage, load, seconds):
 def foreign_version(stage, load, seconds):
     """A newer and an older version of the plugin keep keys of their own beside ours."""
     with stage.admin() as client:
-        for _ in _beats(seconds):
+        for _ in _beats(stage, seconds):
             for key in [key for key in client.scan_iter(f"{PREFIX}*") if b"}:v1:" in key]:
                 for version in (b"}:v0:", b"}:v2:"):
                     client.hset(key.replace(b"}:v1:", version), mapping=dict.fromkeys(GARBAGE[:4], "1e308"))
@@ -115,7 +115,7 @@ def out_of_memory(stage, load, seconds):
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1")
         try:
-            time.sleep(seconds)
+            stage.hold(seconds)
         finally:
             client.config_set("maxmemory", "0")
 
@@ -124,7 +124,7 @@ def read_only(stage, load, seconds):
     with stage.admin() as client:
         client.replicaof("127.0.0.1", "1")
         try:
-            time.sleep(seconds)
+            stage.hold(seconds)
         finally:
             client.replicaof("NO", "ONE")
 
@@ -142,14 +142,14 @@ def answering(error):
     def refusing(stage, load, seconds):
         with stage.relayed() as relay:
             relay.error = error
-            time.sleep(seconds)
+            stage.hold(seconds)
 
     return refusing
 
 
 def scripts_flushed(stage, load, seconds):
     with stage.admin() as client:
-        for _ in _beats(seconds):
+        for _ in _beats(stage, seconds):
             client.script_flush()
 
 
@@ -157,7 +157,7 @@ def scripts_forbidden(stage, load, seconds):
     with stage.admin() as client:
         client.execute_command("ACL", "SETUSER", "default", "-@scripting")
         try:
-            time.sleep(seconds)
+            stage.hold(seconds)
         finally:
             client.execute_command("ACL", "SETUSER", "default", "+@all")
 
@@ -167,14 +167,14 @@ def password_required(stage, load, seconds):
         client.config_set("requirepass", "somebody turned it on")
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         try:
-            time.sleep(seconds)
+            stage.hold(seconds)
         finally:
             client.config_set("requirepass", "")
 
 
 def flushed(stage, load, seconds):
     with stage.admin() as client:
-        for _ in _beats(seconds):
+        for _ in _beats(stage, seconds):
             client.flushall()
 
 
@@ -187,12 +187,12 @@ def clock_off(stage, load, seconds):
 
 def burst(stage, load, seconds):
     load.burst(round(20 * seconds))
-    time.sleep(seconds)
+    stage.hold(seconds)
 
 
 def clients_leave(stage, load, seconds):
     """The load does it: see `Fault.leaving`."""
-    time.sleep(seconds)
+    stage.hold(seconds)
 
 
 def shifted(*shifts_s):
@@ -216,12 +216,13 @@ def proxy_stopped(stage, load, seconds):
     time.sleep(max(0.0, seconds - 2.0))
 
 
-def _beats(seconds):
+def _beats(stage, seconds):
     """Turns, half a second each, until the time is over."""
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         yield
         time.sleep(BEAT_S)
+    stage.hold(0)
 
 
 @dataclass(frozen=True)

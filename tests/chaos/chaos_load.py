@@ -17,8 +17,8 @@ from litellm_plugin.testing import marker
 
 PATH = "/v1/chat/completions"
 # A request that takes longer than this hangs; an answer that takes this long is a fault's mark.
-GIVE_UP_S = 30.0
-WATCH_S = 0.5
+GIVE_UP_S = 60.0
+WATCH_S = 1.0
 
 
 @dataclass
@@ -60,7 +60,9 @@ class Target:
 
 @dataclass
 class Load:
-    """Sends `rate` requests a second from `start` to `stop`, whether or not earlier ones were answered.
+    """Sends `rate` requests a second while it is entered, whether or not earlier ones were answered.
+
+    No more than a second's are under way at once: a machine that is too busy for the rate must not gather a crowd.
 
     A third of them is streamed; every subset of the endpoints is named by some permit. `leaving` is the share of
     clients that go away at once.
@@ -122,8 +124,9 @@ class Load:
             group.create_task(self._watch(client))
             due_s = time.monotonic()
             while not self._ending.is_set():
-                count, self._burst = 1 + self._burst, 0
-                for _ in range(0 if self._still.is_set() else count):
+                is_due = not self._still.is_set() and self._under_way < max(4, self.rate)
+                count, self._burst = is_due + self._burst, 0
+                for _ in range(count):
                     self._under_way += 1
                     task = group.create_task(self._visit(client))
                     task.add_done_callback(self._ended)

@@ -24,8 +24,6 @@ from litellm_plugin.testing import ProxyProcess
 STEADY_S = 3.0
 PATIENCE_S = 60.0
 PREFIX = "permit-router:"
-# The health answer's entries that say how long ago something was read from the store.
-AGES = ("revocations_age_seconds",)
 
 # Time shifts for everything in the process that asks `time.time` when it wants to know; `datetime.now` does not.
 SHIFT_FILE = "clock_shift"
@@ -39,6 +37,16 @@ time.time = lambda: _real() + struct.unpack_from("d", _shift)[0]
 """
 
 
+class LimitedFleet(Fleet):
+    """Every deployment has limits, far beyond what any load asks for, so that leases are exchanged."""
+
+    def config(self):
+        config = super().config()
+        for entry in config["model_list"]:
+            entry["litellm_params"] |= {"rpm": 1_000_000, "tpm": 1_000_000_000}
+        return config
+
+
 class Stage:
     """One proxy and its store; the store is down until `open_store`.
 
@@ -47,18 +55,27 @@ class Stage:
         workers: How many worker processes the proxy has.
         callbacks: LiteLLM's callbacks.
         shifts_clock: Whether `shift_clock` works.
+
+    Attributes:
+        unread_s: For how long a worker had not read the store when the last fault ended.
     """
 
     def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False):
         self.workers = workers
+        self.unread_s = 0.0
         self.server = ValkeyProcess(_made(folder, "store"))
         self._behind = ValkeyProcess(_made(folder, "behind"))
         registered = {"callbacks": callbacks} if callbacks else {}
         files = (
             {"other_logger.py": LOGGER_MODULE + SHIFTED_CLOCK, SHIFT_FILE: "\0" * 8} if shifts_clock else {}
         )
-        self.fleet = Fleet(
-            policy={"decision_log": {"chain": True}},
+        self.fleet = LimitedFleet(
+            policy={
+                "decision_log": {"chain": True},
+                # Breakers and retry budgets as they are by default.
+                "resilience": {"attempts": 3, "breaker": {}, "retry_budget": {}},
+                "budgets": [{"per": "tenant", "period": "month", "limit_usd": 1_000_000}],
+            },
             settings={"litellm_settings": registered},
             env={"PERMIT_ROUTER_REDIS_URL": self.server.url},
             algorithm="ES256",
@@ -93,6 +110,8 @@ class Stage:
         )
         fleet.client = httpx.Client(base_url=fleet.proxy.url, timeout=30, trust_env=False)
         fleet.ready()
+        # A worker refuses with 503 until it has loaded keys, and the first to answer is not the last to do so.
+        self.recovery_s(time.monotonic())
 
     def open_store(self):
         self.server.start()
@@ -145,16 +164,26 @@ class Stage:
             while len(found) < self.workers:
                 asked_s = time.monotonic()
                 assert asked_s - since_s < PATIENCE_S, "the store was not read again"
-                health = client.get("/permit-router/v1/health").json()
-                age_s = unread_s(health)
-                if health["status"] == "green":
-                    # Ages are told to a tenth of a second.
-                    read_s = asked_s - age_s + 0.1
-                    is_steady = age_s < STEADY_S and asked_s - since_s < 0.5
-                    if is_steady or read_s >= since_s:
-                        found.setdefault(health["worker"], 0.0 if is_steady else max(0.0, read_s - since_s))
+                with contextlib.suppress(httpx.TransportError):
+                    health = client.get("/permit-router/v1/health").json()
+                    self._note(health, asked_s, since_s, found)
                 time.sleep(0.05)
         return max(found.values())
+
+    def _note(self, health, asked_s, since_s, found):
+        """Notes when the worker that told its health has read the store, if it has since then."""
+        age_s = unread_s(health)
+        # Ages are told to a tenth of a second.
+        read_s = asked_s - age_s + 0.1
+        is_steady = age_s < STEADY_S and asked_s - since_s < 0.5
+        if health["status"] == "green" and (is_steady or read_s >= since_s):
+            found.setdefault(health["worker"], 0.0 if is_steady else max(0.0, read_s - since_s))
+
+    def hold(self, seconds):
+        """Lets a fault last, and notes for how long the store was not read by then."""
+        time.sleep(seconds)
+        url = f"{self.fleet.proxy.url}/permit-router/v1/health"
+        self.unread_s = unread_s(httpx.get(url, timeout=30, trust_env=False).json())
 
     def shift_clock(self, seconds):
         """Sets the proxy's wall clock and the issuer's forward or back, as a machine's administrator might."""
@@ -175,11 +204,7 @@ class Stage:
 
 def unread_s(health):
     """For how long a worker has not read the store; for ever, where it never has."""
-    # What the synchroniser tells stands under a name of its own; this entry is in nothing else.
-    shared = [
-        each["age_s"] for each in health.values() if isinstance(each, dict) and "missed_in_a_row" in each
-    ]
-    ages_s = [*(health[name] for name in AGES), *shared]
+    ages_s = (health["revocations_age_seconds"], health["shared_state"]["store"]["age_s"])
     return max(math.inf if age_s is None else age_s for age_s in ages_s)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -55,6 +56,8 @@ def main():
     parser.add_argument("--rate", type=float, default=LONG.rate, help="requests a second")
     parser.add_argument("--seconds", type=float, default=LONG.during_s, help="how long a fault lasts")
     given = parser.parse_args()
+    # Whoever ends this ends the proxy and the store with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     pace = replace(LONG, rate=given.rate, during_s=given.seconds)
     found = []
     for outcome in outcomes(pace, given.only):

@@ -425,11 +425,13 @@ class TestProvidersLimits:
     """What providers say of their own limits, in the shapes that LiteLLM hands on."""
 
     LOGGED = {  # noqa: RUF012 - read only
-        "x_ratelimit_remaining_requests": 40,
-        "x_ratelimit_limit_requests": 100,
-        "x_ratelimit_remaining_tokens": 5000,
+        "llm_provider-x-ratelimit-remaining-requests": "40",
+        "llm_provider-x-ratelimit-limit-requests": "100",
+        "llm_provider-x-ratelimit-remaining-tokens": "5000",
         "llm_provider-x-request-id": "1",
     }
+    # LiteLLM's router counts a model group, and tells it under the providers' names.
+    COUNTED = {"x_ratelimit_remaining_requests": 0, "x-ratelimit-remaining-requests": 0}  # noqa: RUF012 - as above
     SAID = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "12s"}  # noqa: RUF012 - as above
 
     def health(self, worker):
@@ -439,9 +441,14 @@ class TestProvidersLimits:
         facts = {"model_id": "eu-1", "hidden_params": {"additional_headers": headers}}
         outcomes.succeeded({"standard_logging_object": facts, **kwargs}, START, START + timedelta(seconds=1))
 
+    def test_what_litellm_counts_itself_is_no_word_of_the_provider(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        self.succeed(outcomes, self.COUNTED)
+        assert self.health(worker).requests_left is None
+
     def test_an_answers_are_heard(self, outcomes, worker, state):
         worker.attempt(state, "eu")
-        self.succeed(outcomes, self.LOGGED)
+        self.succeed(outcomes, self.LOGGED | self.COUNTED)
         assert (self.health(worker).requests_left, self.health(worker).tokens_left) == (38, 5000)
 
     @pytest.mark.parametrize("headers", [None, {}, [], "x-ratelimit-remaining-requests: 0"])

@@ -263,6 +263,16 @@ class TestStart:
         assert "127.0.0.1" not in json.dumps(report["shared_state"])
         await runtime.stop()
 
+    @pytest.mark.parametrize("loops", [pytest.param(2, id="C41")])
+    def test_a_request_in_another_loop_starts_a_task_of_that_loop(self, worker, loops):
+        async def asked():
+            assert worker.runtime.faults() == []
+            return worker.runtime._task
+
+        tasks = [asyncio.run(asked()) for _ in range(loops)]
+        assert len(set(tasks)) == loops
+        assert all(task.done() for task in tasks)
+
     def test_a_binding_of_none_says_what_it_gives_up(self, bare, caplog):
         with caplog.at_level("WARNING"):
             bare.load(binding="none")
