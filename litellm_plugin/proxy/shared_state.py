@@ -161,6 +161,9 @@ class SharedState:
         ]
         if shut:
             self._breakers.want(shut, self._shared_clock.now_s())
+        for each in decision.assessments:
+            if each.exclusion is Exclusion.QUOTA:
+                self._quotas.miss(each.candidate.deployment_id, _tokens(decision, each.candidate))
         if decision.budgets:
             state.tab = state.tab or self._budgets.tab()
             state.tab.plan(decision)

@@ -134,6 +134,19 @@ class Quotas:
             None if limits.tokens is None else self._book.spend(limits.tokens, tokens),
         )
 
+    def miss(self, deployment_id: str, tokens: int) -> None:
+        """Asks the next exchange for a lease that covers a request for which this worker's is too small.
+
+        Nothing is asked for where the limit itself is too small, or the lease is large enough by now.
+        """
+        limits = self._limits.get(deployment_id)
+        resource = limits.tokens if limits is not None else None
+        if resource is None or not self._book.left(resource) < tokens <= resource.limit:
+            return
+        reservation = self._book.reserve(resource, tokens)
+        if reservation is not None:
+            self._book.release(reservation)
+
     def settle(self, use: QuotaUse, tokens: int | None) -> None:
         """Replaces the expected tokens by the real ones; None keeps the expected. The request was made."""
         if use.tokens is not None and tokens is not None:

@@ -12,15 +12,17 @@ import litellm
 import pytest
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
+from litellm_plugin.proxy.answer import Answer
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.observe import ObservedCalls
 from litellm_plugin.proxy.outcomes import Outcomes
-from litellm_plugin.proxy.shared_state import Ended
+from litellm_plugin.proxy.shared_state import Ended, SharedState
 from litellm_plugin.routing import BreakerState
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
+from litellm_plugin.state import MemoryExchange
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # So large that the part that a worker may spend before its first exchange serves every test.
@@ -700,6 +702,61 @@ class TestObserved:
         observed.calls.select("gpt", [{"model_info": {"id": "eu-1", "endpoint": "eu"}}])
         observed.runtime.close(state, answered=True)
         assert observed.spent() == NOTHING
+
+
+class TestSeveralWorkers:
+    async def test_a_request_that_is_larger_than_a_lease_gets_a_larger_one(self, desk):
+        """Each of four workers holds a part of a limit that would cover the request."""
+        desk = desk(UNBOUND, budgets=[], names=("eu",), tpm=1100)
+        exchange = MemoryExchange(desk.worker.clock.monotonic)
+        others = [SharedState(desk.worker.clock, f"other-{number}") for number in range(3)]
+        workers = [*others, desk.shared]
+        for each in workers:
+            each.connect(exchange)
+            each.declare(desk.runtime.deployments.quotas())
+
+        async def rounds(number):
+            for _ in range(number):
+                desk.worker.clock.advance(1)
+                for each in workers:
+                    each.health_of("eu-1")
+                    await each.synchronise()
+
+        await rounds(4)
+        body = {**BODY, "max_tokens": 500}
+        desk.admit()
+        refused(lambda: desk.enforcement.prepare(dict(body)))
+        await rounds(1)
+        desk.admit()
+        desk.enforcement.prepare(dict(body))
+        assert desk.select() == "eu-1"
+
+    async def test_one_that_no_lease_can_cover_takes_nothing_from_the_others(self, desk):
+        desk = desk(UNBOUND, budgets=[], names=("eu",), tpm=1100)
+        await desk.shared.synchronise()
+        before = desk.health("eu").tokens_left
+        for _ in range(3):
+            desk.admit()
+            refused(lambda: desk.enforcement.prepare({**BODY, "n": 16}))
+            await desk.shared.synchronise()
+        assert desk.health("eu").tokens_left == before
+
+
+class TestDenials:
+    @pytest.mark.parametrize(
+        ("provider_s", "verdict_s", "told"),
+        [(9.0, 3.0, b"3"), (2.0, 30.0, b"2"), (None, 7.0, b"7"), (None, None, b"1")],
+    )
+    async def test_the_soonest_is_told(self, desk, provider_s, verdict_s, told):
+        desk, sent = desk(), []
+        state = desk.begin()
+        state.current.retry_after_s = provider_s
+
+        async def send(message):
+            sent.append(message)
+
+        await Answer(state, send, desk.runtime).deny(Verdict(Reason.UNAVAILABLE, "x", verdict_s))
+        assert dict(sent[0]["headers"])[b"retry-after"] == told
 
 
 class TestReload:
