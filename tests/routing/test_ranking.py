@@ -68,8 +68,9 @@ def test_fewer_candidates_never_make_a_longer_ranking(strategy, given_inputs, co
 
 
 @given(any_strategy, inputs, contexts)
-def test_the_seed_changes_no_band(strategy, given_inputs, context):
-    other = replace(context, seed=context.seed + 1)
+def test_the_seed_changes_no_band_but_for_who_explores(strategy, given_inputs, context):
+    # One seed in twenty looks at what is little known.
+    other = replace(context, seed=context.seed + 20)
     assert bands(strategy.rank(given_inputs, other)) == bands(strategy.rank(given_inputs, context))
 
 
