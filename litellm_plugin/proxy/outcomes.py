@@ -140,6 +140,12 @@ class Outcomes:
                 lifetime_s=lifetime_s,
             )
 
+    def _is_excused(self, state: Permitted, attempt: Attempt, status: AttemptStatus) -> bool:
+        """Whether an attempt failed for reasons of this worker, or for want of the request's own time."""
+        if status is AttemptStatus.TIMEOUT and self._was_cut_short(state, attempt):
+            return True
+        return self._runtime.shared.watch.excuses(status, attempt.started_s)
+
     def _was_cut_short(self, state: Permitted, attempt: Attempt) -> bool:
         """Whether the request's own time ended an attempt that began late in it."""
         left_s = time_left_s(state, self._runtime.clock.monotonic())
@@ -203,6 +209,7 @@ class Outcomes:
     ) -> None:
         attempt.status = status
         is_measured = not cache_hit and state.call_type not in _UNREPORTED
+        is_excused = self._is_excused(state, attempt, status)
         hold, attempt.hold = attempt.hold, None
         self._runtime.shared.end(
             attempt.candidate.deployment_id,
@@ -217,10 +224,10 @@ class Outcomes:
                 # A stored answer was paid for when it was made.
                 cost_usd=0.0 if state.call_type is CallType.STORED_RESPONSE else facts.get("cost_usd"),
                 is_measured=is_measured,
-                is_excused=status is AttemptStatus.TIMEOUT and self._was_cut_short(state, attempt),
+                is_excused=is_excused,
             ),
         )
-        if is_measured:
+        if is_measured and not is_excused:
             self._runtime.shared.measure(
                 Measurement(
                     deployment_id=attempt.candidate.deployment_id,

@@ -244,7 +244,7 @@ class SharedState:
                 duration_s=max(0.0, self._clock.monotonic() - ended.began_s),
                 retry_after_s=ended.retry_after_s,
                 is_probe=hold is not None and hold.is_probe,
-                is_excused=ended.is_excused or self.watch.excuses(ended.status, ended.began_s),
+                is_excused=ended.is_excused,
             ),
             self._shared_clock.now_s(),
         )
