@@ -31,7 +31,15 @@ from litellm_plugin.proxy.planning import (
     untried,
 )
 from litellm_plugin.proxy.stored import read_stored_id
-from litellm_plugin.routing import CallType, Candidate, Exclusion, identity_exclusion, request_facts, route_of
+from litellm_plugin.routing import (
+    CallType,
+    Candidate,
+    Exclusion,
+    Halt,
+    identity_exclusion,
+    request_facts,
+    route_of,
+)
 from litellm_plugin.routing.retries import halted
 
 if TYPE_CHECKING:
@@ -145,6 +153,10 @@ class Enforcement:
         if known.decision.verdict is not None:
             raise RequestDenied(known.decision.verdict)
         following = self._planner.take(state, known)
+        if following is Halt.EXHAUSTED and not state.attempts:
+            # What was planned before LiteLLM's other hooks ran was overtaken; nothing was sent yet.
+            candidates = self._runtime.deployments.with_health(group, offered, state.team)
+            following = self._planner.take(state, self._planner.plan(state, group, candidates))
         if not isinstance(following, Candidate):
             raise RequestDenied(self._unserved(state))
         return following.deployment_id

@@ -440,9 +440,9 @@ class TestBetweenPlanAndAttempt:
         assert desk.select() == "us-1"
 
     def test_nothing_left_says_when_the_first_may_be_asked(self, desk):
-        """C31: nothing outside the plan is asked, though it is authorized and well."""
-        desk = desk({"attempts": 2}, names=("eu", "us", "ap"))
-        state = desk.admit("eu", "us", "ap")
+        """C31: nothing outside the set is asked, though it is well."""
+        desk = desk({"breaker": {"when_all_open": "refuse"}}, names=("eu", "us", "ap"))
+        state = desk.admit("eu", "us")
         desk.prepare(state)
         for name, seconds in (("eu", "240"), ("us", "30")):
             error = litellm.ServiceUnavailableError("x", "openai", "m")
@@ -456,6 +456,24 @@ class TestBetweenPlanAndAttempt:
         assert 25 < verdict.retry_after_s <= 30
         assert state.hold is None
         assert not desk.health("ap").is_open
+
+    def test_what_is_well_and_was_not_planned_is_planned_now(self, desk):
+        desk = desk({"attempts": 1}, names=("eu", "us"))
+        state = desk.admit("eu", "us")
+        desk.prepare(state)
+        assert [each.endpoint for each in state.groups["gpt"].decision.plan] == ["eu"]
+        desk.trip("eu")
+        assert desk.select() == "us-1"
+        assert [each.endpoint for each in state.groups["gpt"].decision.plan] == ["us"]
+
+    def test_a_probe_that_another_took_first_is_no_refusal(self, desk):
+        desk = desk(budgets=[], names=("eu",))
+        desk.half_open("eu")
+        chosen = []
+        for state in [prepared(desk) for _ in range(2)]:
+            desk._enter(state)
+            chosen.append(desk.select())
+        assert chosen == ["eu-1", "eu-1"]
 
     def test_after_an_attempt_too(self, desk):
         desk = desk()
@@ -551,12 +569,13 @@ class TestPanic:
         assert refused(desk.select).status == 503
         assert len(state.attempts) == 1
 
-    def test_what_the_decision_did_not_send_through_stays_out(self, desk):
-        """The plan was made while the breaker was closed."""
+    def test_what_all_opened_since_the_decision_is_decided_anew(self, desk):
+        """The plan was made while the breakers were closed."""
         desk = desk()
-        prepared(desk)
+        state = prepared(desk)
         desk.trip("eu", "us")
-        assert refused(desk.select).reason is Reason.UNAVAILABLE
+        assert desk.select() in {"eu-1", "us-1"}
+        assert "every breaker is open" in " ".join(state.groups["gpt"].decision.notes)
 
     def test_the_operator_may_refuse(self, desk):
         desk = desk({"breaker": {"when_all_open": "refuse"}})
