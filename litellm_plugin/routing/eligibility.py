@@ -244,6 +244,8 @@ def _provider_limit(candidate: Candidate, demand: Demand) -> str | None:
 
 def _quota(candidate: Candidate, demand: Demand) -> str | None:
     health = demand.health.get(candidate.deployment_id, HEALTHY)
+    if health is HEALTHY:
+        return None
     # Not the expected cost's: a length is expected where a price is unknown, too.
     answer_tokens = expected_output_tokens(demand.facts, demand.answer_tokens, candidate.max_output_tokens)
     return quota_missing(health, demand.facts, answer_tokens)
@@ -260,8 +262,10 @@ def quota_missing(health: EndpointHealth, facts: RequestFacts, answer_tokens: fl
 
 
 def _budget(candidate: Candidate, demand: Demand) -> str | None:
+    own = demand.budgets.get(candidate.deployment_id)
+    if not own:
+        return None
     cost = demand.costs[candidate.deployment_id]
-    own = demand.budgets.get(candidate.deployment_id, ())
     spent = uncovered(candidate.deployment_id, cost.total_usd if cost else None, own)
     return None if spent is None else f"{spent.budget.name}, resets at {spent.account.resets_at}"
 
