@@ -1,8 +1,8 @@
 """Leases: what a worker may spend of a limited resource without asking, so that a request never waits for the store.
 
 A worker holds a part of what is left, spends from it in memory, and tells and asks once a period. While the store
-answers, all workers together spend the limit and at most one lease each beyond it; the first spending of a worker,
-of which the store knows nothing yet, counts as such a lease.
+answers, all workers together spend the limit and at most one lease or one request each beyond it, whichever is larger;
+what a worker spends first, while it holds nothing, counts as such a lease.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ STORE_LOST_AFTER_S: Final = 3.0
 LEASE_TTL_S: Final = 20.0
 # What nobody looked at for so long is given back.
 SILENT_S: Final = 10.0
+# For so long a lease covers a request that was refused, however rare such requests are, and the largest that was made.
+REMEMBERED_S: Final = 300.0
 # What a worker may spend of a resource that it holds no lease of yet: one part of so many of the limit.
 FIRST_SHARE: Final = 10
 # About 1 KB each; those that wait longest are renewed first, so many in one exchange.
@@ -80,7 +82,9 @@ class LeaseBook:
     """One worker's leases; a part of the state that is exchanged.
 
     How much a worker holds follows what it spends: four times the spending of a period, and not less than its share
-    of half of what is left, so that an idle worker can begin and a busy one can take the rest. When a lease is used
+    of half of what is left, so that an idle worker can begin and a busy one can take the rest, nor than its largest request of the last five
+    minutes. A worker that holds nothing may make one request of its part of all that was not used when the store last
+    answered, or of the whole limit where it never did; beyond that it spends a tenth of the limit. When a lease is used
     up before the next exchange and the store had more that nobody holds, the worker overdraws by its part of that, and
     by one lease at most.
     When the store is silent for three seconds, the worker spends what is left as far as it knows: what was used
@@ -117,7 +121,7 @@ class LeaseBook:
         now_s = self._clock()
         account = self._account(resource, now_s)
         if units > self._left(account, now_s):
-            account.unmet = max(account.unmet, min(units, resource.limit))
+            account.miss(units, now_s)
             return None
         account.spend(units, now_s)
         return Reservation(resource, units, now_s)
@@ -205,9 +209,11 @@ class _Account:
         "_answered_at_s",
         "_demand",
         "_is_asleep",
+        "_largest",
         "_lease",
         "_spent_in_period",
         "_telling",
+        "_unmet",
         "_untold",
         "_wanted",
         "_workers",
@@ -215,7 +221,6 @@ class _Account:
         "is_unsure",
         "looked_at_s",
         "resource",
-        "unmet",
     )
 
     def __init__(self, resource: Resource) -> None:
@@ -224,7 +229,10 @@ class _Account:
         self.asked_at_s = -math.inf
         # Whether the store may know of something that is told again.
         self.is_unsure = False
-        self.unmet = 0
+        # The largest request of late, and the largest of those that were refused.
+        self._largest = _Peak()
+        self._unmet = _Peak()
+        self._workers = 1
         self._demand = 0.0
         self._spent_in_period = 0
         self._untold = _Spending()
@@ -239,8 +247,11 @@ class _Account:
 
     def leased_left(self, now_s: float) -> int:
         """What is left of the lease, while the store answers."""
-        allowed = self._first_share(now_s) if self._is_asleep else self._allowed
-        return allowed - self._untold.total - self._telling.total
+        spent = self._untold.total + self._telling.total
+        if not self._is_asleep:
+            return self._allowed - spent
+        share = self._first_share(now_s)
+        return (share if spent > 0 else max(share, self._first_request(now_s))) - spent
 
     def known_left(self, now_s: float) -> int:
         """What is left as far as this worker knows, while the store is silent."""
@@ -250,17 +261,25 @@ class _Account:
     def spend(self, units: int, now_s: float) -> None:
         self._untold.add(self._slice(now_s), units)
         self._spent_in_period += max(0, units)
+        self._largest.note(units, now_s)
+        if units > self._share():
+            self._unmet.prolong(now_s)
+
+    def miss(self, units: int, now_s: float) -> None:
+        """Remembers a request that was refused; one beyond the limit is refused for ever."""
+        if units <= self.resource.limit:
+            self._unmet.note(units, now_s)
 
     def is_due(self, now_s: float) -> bool:
         """Whether there is something to ask, to tell or to give back."""
-        return not self._is_asleep or not self._untold.is_empty or not self._is_silent(now_s)
+        is_wanted = not self._is_silent(now_s) or self._kept(now_s) > 0
+        return not self._is_asleep or not self._untold.is_empty or is_wanted
 
     def ask(self, workers: int, now_s: float) -> LeaseRequest:
         self._demand = max(float(self._spent_in_period), self._demand * _DEMAND_KEPT)
         self._workers = workers
-        self._wanted = 0 if self._is_silent(now_s) else self._want(now_s)
+        self._wanted = self._want(now_s)
         self._spent_in_period = 0
-        self.unmet = 0
         self.asked_at_s = now_s
         self._telling, self._untold = self._untold, _Spending()
         # Until the answer comes, not more than what is asked for: the rest may be granted to others.
@@ -297,9 +316,18 @@ class _Account:
         self.is_unsure = was_sent or self.is_unsure
 
     def _want(self, now_s: float) -> int:
+        """What is asked for; of what nobody looks at only what a rare request needs."""
+        if self._is_silent(now_s):
+            return self._kept(now_s)
         share = math.ceil(max(0, self._unused(now_s)) / (2 * self._workers))
-        wanted = max(math.ceil(self._demand * _PERIODS_HELD), share, self.unmet, 1)
+        largest = max(self._largest.units(now_s), self._unmet.units(now_s))
+        wanted = max(math.ceil(self._demand * _PERIODS_HELD), share, largest, 1)
         return min(wanted, self.resource.limit)
+
+    def _kept(self, now_s: float) -> int:
+        """What is held on to through a silence: enough for a request that was refused and needs more than a tenth."""
+        unmet = min(self._unmet.units(now_s), self.resource.limit)
+        return unmet if unmet > self._share() else 0
 
     def _allow(self, at_most: int) -> None:
         """Reckons what may be spent: the lease, and beyond it a worker's part of what nobody held at the last answer."""
@@ -317,13 +345,23 @@ class _Account:
         share = 1.0 if window_s is None else max(0.0, 1.0 - (now_s - self._answered_at_s) / window_s)
         return self.resource.limit - math.ceil(self._lease.used * share)
 
+    def _share(self) -> int:
+        return math.ceil(self.resource.limit / FIRST_SHARE)
+
     def _first_share(self, now_s: float) -> int:
-        """What may be spent without a lease; what the store said of a window counts until the window has passed."""
-        share = math.ceil(self.resource.limit / FIRST_SHARE)
+        """What may be spent without a lease."""
+        return min(self._share(), self._surely_unused(now_s))
+
+    def _first_request(self, now_s: float) -> int:
+        """What one request may take without a lease."""
+        return self._surely_unused(now_s) // (1 if self._lease is None else self._workers)
+
+    def _surely_unused(self, now_s: float) -> int:
+        """What was not used at the last answer, if there was one; what it said counts until the window has passed."""
         window_s = self.resource.window_s
         if self._lease is None or (window_s is not None and now_s - self._answered_at_s >= window_s):
-            return share
-        return min(share, self.resource.limit - self._lease.used)
+            return self.resource.limit
+        return self.resource.limit - self._lease.used
 
     def _is_silent(self, now_s: float) -> bool:
         return now_s - self.looked_at_s >= SILENT_S
@@ -335,6 +373,26 @@ class _Account:
     def _oldest_slice(self, now_s: float) -> int:
         """The oldest slice that counts; without a window everything stands in slice 0."""
         return 0 if self.resource.window_s is None else self._slice(now_s) - _SLICES
+
+
+class _Peak:
+    """The largest of the numbers noted within `REMEMBERED_S`."""
+
+    __slots__ = ("_at_s", "_units")
+
+    def __init__(self) -> None:
+        self._units = 0
+        self._at_s = -math.inf
+
+    def note(self, units: int, now_s: float) -> None:
+        if units > 0 and units >= self.units(now_s):
+            self._units, self._at_s = units, now_s
+
+    def prolong(self, now_s: float) -> None:
+        self.note(self.units(now_s), now_s)
+
+    def units(self, now_s: float) -> int:
+        return self._units if now_s - self._at_s < REMEMBERED_S else 0
 
 
 class _Spending:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from litellm_plugin.state.leases import (
     LEASE_TTL_S,
     MOST_PER_EXCHANGE,
     MOST_RESOURCES,
+    REMEMBERED_S,
     SILENT_S,
     STORE_LOST_AFTER_S,
     LeaseBook,
@@ -122,6 +125,68 @@ def test_before_the_first_exchange_a_worker_spends_a_tenth(team):
     assert spend_all(worker, RPM) == RPM.limit // FIRST_SHARE
 
 
+def test_before_the_first_exchange_one_request_may_be_larger(team):
+    (worker,) = team(1)
+    assert worker.book.reserve(BUDGET, BUDGET.limit + 1) is None
+    assert worker.book.reserve(BUDGET, BUDGET.limit // 2)
+    assert worker.book.reserve(BUDGET, 1) is None
+
+
+TPM = Resource("tpm:d1", limit=10_000, window_s=60.0)
+
+
+@pytest.mark.parametrize(
+    ("resource", "units", "gap_s"),
+    [
+        *((TPM, 1_100, gap_s) for gap_s in (8, 12)),
+        *((TPM, 2_054, gap_s) for gap_s in (31, 250, 400)),
+        *((BUDGET, 120, gap_s) for gap_s in (8, 12, 31, 250, 400)),
+    ],
+)
+def test_large_requests_are_served_however_rare_they_are(team, clock, resource, units, gap_s):
+    for number in (1, 4):
+        workers = team(number)
+        refused = 0
+        each = replace(resource, name=f"{resource.name}/{number}")
+        for _ in range(6):
+            refused += not workers[0].book.reserve(each, units)
+            for _ in range(gap_s):
+                clock.advance(1)
+                for worker in workers:
+                    worker.exchange()
+        assert refused <= number // 4
+
+
+def test_a_request_that_was_refused_is_covered_minutes_later(team, clock):
+    """A part of what is left that is smaller than the request is no reason to refuse it for ever."""
+    here, *others = team(4)
+    here.book.left(BUDGET)
+    here.exchange()
+    clock.advance(SILENT_S)
+    here.exchange()
+    assert here.book.left(BUDGET) == BUDGET.limit // 4
+    assert here.book.reserve(BUDGET, 400) is None
+    for _ in range(int(REMEMBERED_S) - 1):
+        for worker in (here, *others):
+            worker.exchange()
+        clock.advance(1)
+    assert here.book.reserve(BUDGET, 400)
+
+
+def test_a_refused_request_that_never_comes_back_is_forgotten(team, clock, ledger):
+    (worker, _) = team(2)
+    worker.book.reserve(BUDGET, 300)
+    worker.book.reserve(BUDGET, 300)
+    for _ in range(int(SILENT_S)):
+        worker.exchange()
+        clock.advance(1)
+    assert ledger.held(BUDGET) == 300
+    for _ in range(int(REMEMBERED_S)):
+        worker.exchange()
+        clock.advance(1)
+    assert ledger.held(BUDGET) == 0
+
+
 def test_an_idle_fleet_holds_half_of_what_is_left(team, ledger):
     workers = team(4)
     for _ in range(3):
@@ -218,7 +283,8 @@ def test_a_window_that_was_used_up_is_open_again_after_a_silence(team, clock):
     for _ in range(90):
         worker.exchange()
         clock.advance(1)
-    assert worker.book.left(RPM) == RPM.limit // FIRST_SHARE
+    assert worker.book.left(RPM) == RPM.limit
+    assert spend_all(worker, RPM) == RPM.limit // FIRST_SHARE
 
 
 def test_a_question_under_way_leaves_no_more_than_it_asks_for(team, clock):
@@ -369,6 +435,7 @@ def test_a_reservation_is_never_negative(team):
 
 STEPS = st.one_of(
     st.tuples(st.just("spend"), st.integers(0, 3), st.integers(1, 40)),
+    st.tuples(st.just("spend"), st.integers(0, 3), st.integers(41, 1_000)),
     st.tuples(st.just("settle"), st.integers(0, 3), st.integers(0, 40)),
     st.tuples(st.just("ask"), st.integers(0, 3), st.sampled_from(["answered", "unanswered", "unsent"])),
     st.tuples(st.just("hear"), st.integers(0, 3), st.none()),
@@ -434,6 +501,7 @@ class Fleet:
         if reservation:
             self.spent.append((self.clock.monotonic(), units))
             self.open[who].append((reservation, units))
+            self.largest = max(self.largest, units)
         return reservation
 
     def _wait(self, seconds):
@@ -448,7 +516,7 @@ class Fleet:
 @pytest.mark.parametrize("resource", [BUDGET, RPM], ids=["for-ever", "window"])
 @settings(deadline=None, max_examples=300)
 @given(steps=st.lists(STEPS, max_size=60))
-def test_workers_never_spend_more_than_the_limit_and_a_lease_each(resource, steps):
+def test_workers_never_spend_more_than_the_limit_and_a_lease_or_request_each(resource, steps):
     fleet = Fleet(resource)
     for step in steps:
         fleet.step(*step)
@@ -466,6 +534,6 @@ def test_nothing_leaks_when_everything_is_released(steps):
     for place in range(4):
         while fleet.open[place]:
             fleet.step("settle", place, 0)
-    fleet.step("wait", SILENT_S + 2.0, None)
+    fleet.step("wait", REMEMBERED_S + 2.0, None)
     assert fleet.ledger.used(BUDGET) == fleet.total()
     assert fleet.ledger.held(BUDGET) == 0
