@@ -106,9 +106,14 @@ class LeaseBook:
         self._asked: tuple[_Account, ...] = ()
 
     def left(self, resource: Resource) -> int:
-        """How many units this worker may spend now, 0 or more; to look is enough to be granted a lease."""
+        """How many units this worker may spend now, 0 or more; to look is enough to be granted a lease.
+
+        To look at what others use under another limit of the same name, as a shadow policy does, changes nothing.
+        """
         now_s = self._clock()
-        return max(0, self._left(self._account(resource, now_s), now_s))
+        account = self._account(resource)
+        account.look(resource, now_s)
+        return max(0, self._left(account, resource, now_s))
 
     def reserve(self, resource: Resource, units: int) -> Reservation | None:
         """Takes units from what is left; None where that is too little.
@@ -119,8 +124,10 @@ class LeaseBook:
         if units < 0:
             raise ValueError(f"expected 0 units or more of {resource.name}, got {units}")
         now_s = self._clock()
-        account = self._account(resource, now_s)
-        if units > self._left(account, now_s):
+        account = self._account(resource)
+        left = self._left(account, resource, now_s)
+        account.use(resource, now_s)
+        if units > left:
             account.miss(units, now_s)
             return None
         account.spend(units, now_s)
@@ -135,7 +142,9 @@ class LeaseBook:
         if units < 0:
             raise ValueError(f"expected 0 units or more of {resource.name}, got {units}")
         now_s = self._clock()
-        self._account(resource, now_s).spend(units, now_s)
+        account = self._account(resource)
+        account.use(resource, now_s)
+        account.spend(units, now_s)
         return Reservation(resource, units, now_s)
 
     def settle(self, reservation: Reservation, used: int) -> None:
@@ -150,7 +159,9 @@ class LeaseBook:
         has_left_window = window_s is not None and now_s - reservation.reserved_at_s >= window_s
         if difference == 0 or (difference < 0 and has_left_window):
             return
-        self._account(resource, now_s).spend(difference, now_s)
+        account = self._account(resource)
+        account.look(resource, now_s)
+        account.spend(difference, now_s)
 
     def release(self, reservation: Reservation) -> None:
         """Gives back what was reserved: nothing of it was used."""
@@ -183,11 +194,11 @@ class LeaseBook:
             account.lost(was_sent=was_sent)
         self._asked = ()
 
-    def _left(self, account: _Account, now_s: float) -> int:
+    def _left(self, account: _Account, resource: Resource, now_s: float) -> int:
         is_lost = now_s - self._answered_at_s > STORE_LOST_AFTER_S
-        return account.known_left(now_s) if is_lost else account.leased_left(now_s)
+        return account.known_left(resource, now_s) if is_lost else account.leased_left(resource, now_s)
 
-    def _account(self, resource: Resource, now_s: float) -> _Account:
+    def _account(self, resource: Resource) -> _Account:
         """The resource's account, now the youngest; beyond the bound the one unused for longest goes."""
         account = self._accounts.get(resource.name)
         if account is None:
@@ -196,8 +207,6 @@ class LeaseBook:
                 self._accounts.popitem(last=False)
         else:
             self._accounts.move_to_end(resource.name)
-            account.resource = resource
-        account.looked_at_s = now_s
         return account
 
 
@@ -245,18 +254,34 @@ class _Account:
         self._is_asleep = True
         self._answered_at_s = -math.inf
 
-    def leased_left(self, now_s: float) -> int:
-        """What is left of the lease, while the store answers."""
-        spent = self._untold.total + self._telling.total
-        if not self._is_asleep:
-            return self._allowed - spent
-        share = self._first_share(now_s)
-        return (share if spent > 0 else max(share, self._first_request(now_s))) - spent
+    def use(self, resource: Resource, now_s: float) -> None:
+        """Counts against a limit from now on."""
+        self.resource = resource
+        self.looked_at_s = now_s
 
-    def known_left(self, now_s: float) -> int:
+    def look(self, resource: Resource, now_s: float) -> None:
+        """Keeps what is looked at awake; another limit comes into use when nobody looks at the one in use any more."""
+        if resource == self.resource or self._is_silent(now_s):
+            self.use(resource, now_s)
+
+    def leased_left(self, resource: Resource, now_s: float) -> int:
+        """What is left of the lease, while the store answers; under another limit, what that one leaves of it."""
+        spent = self._untold.total + self._telling.total
+        unused = self._surely_unused(now_s) + resource.limit - self.resource.limit - spent
+        left = min(self._leased(spent, now_s) - spent, unused)
+        return max(left, unused // self._workers) if resource.limit > self.resource.limit else left
+
+    def _leased(self, spent: int, now_s: float) -> int:
+        if not self._is_asleep:
+            return self._allowed
+        share = self._first_share(now_s)
+        return share if spent > 0 else max(share, self._first_request(now_s))
+
+    def known_left(self, resource: Resource, now_s: float) -> int:
         """What is left as far as this worker knows, while the store is silent."""
         oldest = self._oldest_slice(now_s)
-        return self._unused(now_s) - self._untold.units(oldest) - self._telling.units(oldest)
+        difference = resource.limit - self.resource.limit
+        return self._unused(now_s) + difference - self._untold.units(oldest) - self._telling.units(oldest)
 
     def spend(self, units: int, now_s: float) -> None:
         self._untold.add(self._slice(now_s), units)

@@ -218,6 +218,78 @@ def test_what_left_the_window_is_spent_again(team, clock):
     assert 4 * RPM.limit <= spent <= 5 * RPM.limit + worker.most_held
 
 
+@pytest.mark.parametrize("other", [10, 100_000])
+@pytest.mark.parametrize("is_after", [False, True])
+def test_a_look_at_another_limit_changes_nothing(team, clock, other, is_after):
+    """A shadow policy may limit the same to something else."""
+
+    def played(worker, *, has_shadow):
+        limit = replace(BUDGET, name="with" if has_shadow else "without")
+        left = []
+        for second in range(40):
+            if has_shadow and not is_after:
+                worker.book.left(replace(limit, limit=other))
+            left.append(worker.book.left(limit))
+            if second in {3, 30}:
+                worker.book.reserve(limit, 7)
+            if has_shadow and is_after:
+                worker.book.left(replace(limit, limit=other))
+            worker.exchange()
+            clock.advance(1)
+        return left
+
+    here, there = team(2)
+    start = 4 if not is_after else 0
+    assert played(here, has_shadow=True)[start:] == played(there, has_shadow=False)[start:]
+
+
+def test_a_shadow_wakes_nothing(team, clock):
+    (worker,) = team(1)
+    worker.book.left(BUDGET)
+    for _ in range(int(SILENT_S) - 1):
+        worker.exchange()
+        clock.advance(1)
+        worker.book.left(replace(BUDGET, limit=10))
+    clock.advance(1)
+    assert [each.want for each in worker.book.outgoing(clock.monotonic()).leases] == [0]
+
+
+def test_another_limit_tells_what_it_leaves(team, clock):
+    (worker,) = team(1)
+    worker.book.reserve(BUDGET, 50)
+    worker.exchange()
+    clock.advance(1)
+    left = worker.book.left(BUDGET)
+    assert 50 < left < BUDGET.limit
+    seen = [worker.book.left(replace(BUDGET, limit=limit)) for limit in (0, 50, 90, 100_000)]
+    assert seen == [0, 0, 40, 99_950]
+    assert worker.book.left(BUDGET) == left
+
+
+@pytest.mark.parametrize("limit", [100, 5_000])
+def test_a_limit_that_changed_holds_from_then_on(team, clock, limit):
+    (worker,) = team(1)
+    spent = spend_all(worker, BUDGET, at_most=80)
+    worker.exchange()
+    clock.advance(1)
+    changed = replace(BUDGET, limit=limit)
+    assert worker.book.left(changed)
+    for _ in range(60):
+        spent += spend_all(worker, changed)
+        worker.exchange()
+        clock.advance(1)
+    assert spent == limit
+
+
+def test_a_limit_of_nothing_that_was_raised_is_open_at_once(team, clock):
+    (worker,) = team(1)
+    worker.book.left(replace(RPM, limit=0))
+    worker.exchange()
+    clock.advance(1)
+    assert worker.book.left(RPM)
+    assert worker.book.reserve(RPM, 1)
+
+
 def test_a_settlement_returns_what_was_not_used(team, ledger):
     (worker,) = team(1)
     worker.book.left(BUDGET)
