@@ -30,6 +30,8 @@ SILENT_S: Final = 10.0
 REMEMBERED_S: Final = 300.0
 # What a worker may spend of a resource that it holds no lease of yet: one part of so many of the limit.
 FIRST_SHARE: Final = 10
+# After so long an account that was spent from and told of may make room for others.
+LEFT_ALONE_S: Final = 3600.0
 # About 1 KB each; those that wait longest are renewed first, so many in one exchange.
 MOST_RESOURCES: Final = 4096
 MOST_PER_EXCHANGE: Final = 256
@@ -101,7 +103,9 @@ class LeaseBook:
         self._workers = workers
         self._clock = clock
         self._answered_at_s = clock()
-        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._accounts: dict[str, _Account] = {}
+        # Those of which nothing was spent as far as this worker knows, the one looked at last at the end.
+        self._untouched: OrderedDict[str, _Account] = OrderedDict()
         # Whose answer is awaited.
         self._asked: tuple[_Account, ...] = ()
 
@@ -130,8 +134,7 @@ class LeaseBook:
         if units > left:
             account.miss(units, now_s)
             return None
-        account.spend(units, now_s)
-        return Reservation(resource, units, now_s)
+        return self._spend(account, resource, units, now_s)
 
     def spend(self, resource: Resource, units: int) -> Reservation:
         """Takes units whatever is left: what is spent all the same has to be known.
@@ -144,8 +147,7 @@ class LeaseBook:
         now_s = self._clock()
         account = self._account(resource)
         account.use(resource, now_s)
-        account.spend(units, now_s)
-        return Reservation(resource, units, now_s)
+        return self._spend(account, resource, units, now_s)
 
     def settle(self, reservation: Reservation, used: int) -> None:
         """Replaces what was reserved by what was used, which may be more; a second settlement changes nothing."""
@@ -161,7 +163,7 @@ class LeaseBook:
             return
         account = self._account(resource)
         account.look(resource, now_s)
-        account.spend(difference, now_s)
+        self._spend(account, resource, difference, now_s)
 
     def release(self, reservation: Reservation) -> None:
         """Gives back what was reserved: nothing of it was used."""
@@ -186,6 +188,7 @@ class LeaseBook:
                 account.lost(was_sent=False)
             else:
                 account.answered(lease, now_s)
+                self._sort(account, now_s)
         self._asked = ()
 
     def lost(self, *, was_sent: bool) -> None:
@@ -198,16 +201,50 @@ class LeaseBook:
         is_lost = now_s - self._answered_at_s > STORE_LOST_AFTER_S
         return account.known_left(resource, now_s) if is_lost else account.leased_left(resource, now_s)
 
+    def _spend(self, account: _Account, resource: Resource, units: int, now_s: float) -> Reservation:
+        """Takes units; of an account that the book has no room for there is nothing to give back."""
+        account.spend(units, now_s)
+        self._untouched.pop(resource.name, None)
+        return Reservation(resource, units if self._has(account) else 0, now_s)
+
+    def _sort(self, account: _Account, now_s: float) -> None:
+        name = account.resource.name
+        if not account.is_untouched(now_s):
+            self._untouched.pop(name, None)
+        elif self._has(account):
+            self._untouched.setdefault(name, account)
+
+    def _has(self, account: _Account) -> bool:
+        return self._accounts.get(account.resource.name) is account
+
     def _account(self, resource: Resource) -> _Account:
-        """The resource's account, now the youngest; beyond the bound the one unused for longest goes."""
-        account = self._accounts.get(resource.name)
+        """The resource's account; what the book has no room for has one that is not kept."""
+        name = resource.name
+        account = self._accounts.get(name)
         if account is None:
-            account = self._accounts[resource.name] = _Account(resource)
-            if len(self._accounts) > MOST_RESOURCES:
-                self._accounts.popitem(last=False)
-        else:
-            self._accounts.move_to_end(resource.name)
+            account = _Account(resource)
+            if self._make_room():
+                self._accounts[name] = self._untouched[name] = account
+        elif name in self._untouched:
+            self._untouched.move_to_end(name)
         return account
+
+    def _make_room(self) -> bool:
+        """Forgets the untouched account that is unused for longest, and else one that was told of and left alone.
+
+        One that was spent from begins anew when it is forgotten: who invents names must not bring that about.
+        """
+        if len(self._accounts) < MOST_RESOURCES:
+            return True
+        if self._untouched:
+            name, _ = self._untouched.popitem(last=False)
+        else:
+            eldest = min(self._accounts.values(), key=lambda each: each.looked_at_s)
+            if not eldest.is_left_alone(self._clock()):
+                return False
+            name = eldest.resource.name
+        del self._accounts[name]
+        return True
 
 
 class _Account:
@@ -253,6 +290,18 @@ class _Account:
         # It holds nothing because it asked for nothing.
         self._is_asleep = True
         self._answered_at_s = -math.inf
+
+    def is_untouched(self, now_s: float) -> bool:
+        """Whether nothing was spent, here or by others, as far as is known."""
+        return self._is_told and self._surely_unused(now_s) == self.resource.limit
+
+    def is_left_alone(self, now_s: float) -> bool:
+        """Whether all that was spent is told, long ago."""
+        return self._is_told and now_s - self.looked_at_s >= LEFT_ALONE_S
+
+    @property
+    def _is_told(self) -> bool:
+        return self._untold.is_empty and self._telling.is_empty and not self.is_unsure
 
     def use(self, resource: Resource, now_s: float) -> None:
         """Counts against a limit from now on."""

@@ -12,6 +12,7 @@ from litellm_plugin.state.exchange import Batch, Contribution, Lease, LeaseReque
 from litellm_plugin.state.leases import (
     FIRST_SHARE,
     LEASE_TTL_S,
+    LEFT_ALONE_S,
     MOST_PER_EXCHANGE,
     MOST_RESOURCES,
     REMEMBERED_S,
@@ -488,6 +489,53 @@ def test_beyond_the_bound_the_resource_unused_for_longest_goes(team, clock):
         worker.book.lost(was_sent=False)
         clock.advance(0.1)
     assert asked == {f"r{number}" for number in range(10, MOST_RESOURCES + 10)}
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_invented_names_bring_back_nothing_that_was_spent(team, clock, ledger, is_told):
+    (worker,) = team(1)
+    spent = spend_all(worker, BUDGET)
+    while is_told and spent < BUDGET.limit:
+        worker.exchange()
+        clock.advance(1)
+        spent += spend_all(worker, BUDGET)
+    for number in range(2 * MOST_RESOURCES):
+        worker.book.left(Resource(f"r{number}", 100))
+    assert worker.book.left(BUDGET) == 0
+    for _ in range(2 * MOST_RESOURCES // MOST_PER_EXCHANGE):
+        worker.exchange()
+    assert ledger.used(BUDGET) == spent
+
+
+def test_a_full_book_keeps_what_was_spent_and_answers_for_the_rest(team, clock):
+    (worker,) = team(1)
+    for number in range(MOST_RESOURCES):
+        worker.book.spend(Resource(f"r{number}", 100), 1)
+    assert worker.book.left(BUDGET) == BUDGET.limit
+    reservation = worker.book.reserve(BUDGET, 10)
+    worker.book.release(reservation)
+    for _ in range(MOST_RESOURCES // MOST_PER_EXCHANGE):
+        worker.exchange()
+    clock.advance(LEFT_ALONE_S - 1)
+    worker.book.left(Resource("r0", 100))
+    worker.book.reserve(BUDGET, BUDGET.limit)
+    assert worker.book.left(BUDGET) == BUDGET.limit
+    clock.advance(1)
+    worker.exchange()
+    worker.book.reserve(BUDGET, BUDGET.limit)
+    assert worker.book.left(BUDGET) == 0
+
+
+def test_a_window_that_has_passed_makes_room(team, clock):
+    (worker,) = team(1)
+    for number in range(MOST_RESOURCES):
+        worker.book.spend(replace(RPM, name=f"r{number}"), 1)
+    for wait_s in (RPM.window_s * 13 / 12, 0):
+        for _ in range(MOST_RESOURCES // MOST_PER_EXCHANGE):
+            worker.exchange()
+        clock.advance(wait_s)
+    worker.book.spend(BUDGET, BUDGET.limit)
+    assert worker.book.left(BUDGET) == 0
 
 
 @pytest.mark.parametrize(
