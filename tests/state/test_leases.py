@@ -158,6 +158,18 @@ def test_large_requests_are_served_however_rare_they_are(team, clock, resource, 
         assert refused <= number // 4
 
 
+def test_a_lease_covers_the_largest_request_of_late_however_many_workers_there_seem_to_be(ledger, clock):
+    """C14: names in the roster that are of nobody."""
+    worker = Worker("w", ledger, clock, 256)
+    refused = 0
+    for number in range(60):
+        refused += not worker.book.reserve(BUDGET, 10 if number % 20 == 0 else 1)
+        for _ in range(8):
+            clock.advance(1)
+            worker.exchange()
+    assert refused == 0
+
+
 def test_a_request_that_was_refused_is_covered_minutes_later(team, clock):
     """A part of what is left that is smaller than the request is no reason to refuse it for ever."""
     here, *others = team(4)
