@@ -36,7 +36,12 @@ class AnswerLengths:
         self._routes: OrderedDict[str, deque[_Slice]] = OrderedDict()
 
     def add(self, route: str, tokens: float, now_s: float) -> None:
-        """Takes one answer into account; beyond the bound the route that is silent for longest goes."""
+        """Takes one answer into account; beyond the bound the route that is silent for longest goes.
+
+        One of no tokens tells no length: its client left, or its provider reported none.
+        """
+        if not tokens > 0:
+            return
         number = int(now_s // self._slice_s)
         slices = self._routes.pop(route, None) or deque(maxlen=self._slices)
         self._routes[route] = slices

@@ -12,7 +12,7 @@ local key = KEYS[1]
 local worker = ARGV[1]
 local sequence, answered = tonumber(ARGV[2]), tonumber(ARGV[3])
 local limit, spent, want = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local ttl_ms, slice_ms, lifetime_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local ttl_ms, slice_ms, lifetime_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -92,9 +92,11 @@ if not mine or sequence > mine[1] then
 end
 holders['w:' .. worker] = mine
 
+local kept_ms = math.min(lifetime_ms, (REMEMBERED + 1) * ttl_ms)
 redis.call('DEL', key)
 for place, units in pairs(slices) do
   redis.call('HSET', key, 's:' .. text(place), text(units))
+  if units ~= 0 then kept_ms = lifetime_ms end
 end
 for name, holder in pairs(holders) do
   local words = {}
@@ -103,5 +105,5 @@ for name, holder in pairs(holders) do
   end
   redis.call('HSET', key, name, table.concat(words, ' '))
 end
-redis.call('PEXPIRE', key, lifetime_ms)
+redis.call('PEXPIRE', key, text(kept_ms))
 return {mine[4], math.max(0, used), others + mine[4]}

@@ -102,6 +102,17 @@ def settle(fields: Mapping[str, str], terms: LeaseTerms, now_ms: int) -> tuple[L
     return lease, table | {f"w:{terms.worker}": str(mine)}
 
 
+def kept_ms(table: Mapping[str, str], terms: LeaseTerms) -> int:
+    """For how long a table is kept: one of which nothing is spent ends with the memory of those who hold leases of it.
+
+    Args:
+        table: What `settle` gave.
+        terms: What it gave it for.
+    """
+    is_spent = any(units != "0" for name, units in table.items() if name.startswith("s:"))
+    return terms.lifetime_ms if is_spent else min(terms.lifetime_ms, (REMEMBERED + 1) * terms.ttl_ms)
+
+
 def whole_ms(seconds: float) -> int:
     """Seconds as milliseconds, one or more: no store takes less."""
     return max(1, math.ceil(seconds * 1000))

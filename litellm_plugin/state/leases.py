@@ -1,8 +1,8 @@
 """Leases: what a worker may spend of a limited resource without asking, so that a request never waits for the store.
 
 A worker holds a part of what is left, spends from it in memory, and tells and asks once a period. While the store
-answers, all workers together spend the limit and at most one lease each beyond it; the first spending of a worker,
-of which the store knows nothing yet, counts as such a lease.
+answers, all workers together spend the limit and at most one lease or one request each beyond it, whichever is larger;
+what a worker spends first, while it holds nothing, counts as such a lease.
 """
 
 from __future__ import annotations
@@ -26,8 +26,12 @@ STORE_LOST_AFTER_S: Final = 3.0
 LEASE_TTL_S: Final = 20.0
 # What nobody looked at for so long is given back.
 SILENT_S: Final = 10.0
+# For so long a lease covers a request that was refused, however rare such requests are, and the largest that was made.
+REMEMBERED_S: Final = 300.0
 # What a worker may spend of a resource that it holds no lease of yet: one part of so many of the limit.
 FIRST_SHARE: Final = 10
+# After so long an account that was spent from and told of may make room for others.
+LEFT_ALONE_S: Final = 3600.0
 # About 1 KB each; those that wait longest are renewed first, so many in one exchange.
 MOST_RESOURCES: Final = 4096
 MOST_PER_EXCHANGE: Final = 256
@@ -80,7 +84,9 @@ class LeaseBook:
     """One worker's leases; a part of the state that is exchanged.
 
     How much a worker holds follows what it spends: four times the spending of a period, and not less than its share
-    of half of what is left, so that an idle worker can begin and a busy one can take the rest. When a lease is used
+    of half of what is left, so that an idle worker can begin and a busy one can take the rest, nor than its largest request of the last five
+    minutes. A worker that holds nothing may make one request of its part of all that was not used when the store last
+    answered, or of the whole limit where it never did; beyond that it spends a tenth of the limit. When a lease is used
     up before the next exchange and the store had more that nobody holds, the worker overdraws by its part of that, and
     by one lease at most.
     When the store is silent for three seconds, the worker spends what is left as far as it knows: what was used
@@ -97,14 +103,21 @@ class LeaseBook:
         self._workers = workers
         self._clock = clock
         self._answered_at_s = clock()
-        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._accounts: dict[str, _Account] = {}
+        # Those of which nothing was spent as far as this worker knows, the one looked at last at the end.
+        self._untouched: OrderedDict[str, _Account] = OrderedDict()
         # Whose answer is awaited.
         self._asked: tuple[_Account, ...] = ()
 
     def left(self, resource: Resource) -> int:
-        """How many units this worker may spend now, 0 or more; to look is enough to be granted a lease."""
+        """How many units this worker may spend now, 0 or more; to look is enough to be granted a lease.
+
+        To look at what others use under another limit of the same name, as a shadow policy does, changes nothing.
+        """
         now_s = self._clock()
-        return max(0, self._left(self._account(resource, now_s), now_s))
+        account = self._account(resource)
+        account.look(resource, now_s)
+        return max(0, self._left(account, resource, now_s))
 
     def reserve(self, resource: Resource, units: int) -> Reservation | None:
         """Takes units from what is left; None where that is too little.
@@ -115,12 +128,13 @@ class LeaseBook:
         if units < 0:
             raise ValueError(f"expected 0 units or more of {resource.name}, got {units}")
         now_s = self._clock()
-        account = self._account(resource, now_s)
-        if units > self._left(account, now_s):
-            account.unmet = max(account.unmet, min(units, resource.limit))
+        account = self._account(resource)
+        left = self._left(account, resource, now_s)
+        account.use(resource, now_s)
+        if units > left:
+            account.miss(units, now_s)
             return None
-        account.spend(units, now_s)
-        return Reservation(resource, units, now_s)
+        return self._spend(account, resource, units, now_s)
 
     def spend(self, resource: Resource, units: int) -> Reservation:
         """Takes units whatever is left: what is spent all the same has to be known.
@@ -131,8 +145,9 @@ class LeaseBook:
         if units < 0:
             raise ValueError(f"expected 0 units or more of {resource.name}, got {units}")
         now_s = self._clock()
-        self._account(resource, now_s).spend(units, now_s)
-        return Reservation(resource, units, now_s)
+        account = self._account(resource)
+        account.use(resource, now_s)
+        return self._spend(account, resource, units, now_s)
 
     def settle(self, reservation: Reservation, used: int) -> None:
         """Replaces what was reserved by what was used, which may be more; a second settlement changes nothing."""
@@ -146,7 +161,9 @@ class LeaseBook:
         has_left_window = window_s is not None and now_s - reservation.reserved_at_s >= window_s
         if difference == 0 or (difference < 0 and has_left_window):
             return
-        self._account(resource, now_s).spend(difference, now_s)
+        account = self._account(resource)
+        account.look(resource, now_s)
+        self._spend(account, resource, difference, now_s)
 
     def release(self, reservation: Reservation) -> None:
         """Gives back what was reserved: nothing of it was used."""
@@ -171,6 +188,7 @@ class LeaseBook:
                 account.lost(was_sent=False)
             else:
                 account.answered(lease, now_s)
+                self._sort(account, now_s)
         self._asked = ()
 
     def lost(self, *, was_sent: bool) -> None:
@@ -179,22 +197,54 @@ class LeaseBook:
             account.lost(was_sent=was_sent)
         self._asked = ()
 
-    def _left(self, account: _Account, now_s: float) -> int:
+    def _left(self, account: _Account, resource: Resource, now_s: float) -> int:
         is_lost = now_s - self._answered_at_s > STORE_LOST_AFTER_S
-        return account.known_left(now_s) if is_lost else account.leased_left(now_s)
+        return account.known_left(resource, now_s) if is_lost else account.leased_left(resource, now_s)
 
-    def _account(self, resource: Resource, now_s: float) -> _Account:
-        """The resource's account, now the youngest; beyond the bound the one unused for longest goes."""
-        account = self._accounts.get(resource.name)
+    def _spend(self, account: _Account, resource: Resource, units: int, now_s: float) -> Reservation:
+        """Takes units; of an account that the book has no room for there is nothing to give back."""
+        account.spend(units, now_s)
+        self._untouched.pop(resource.name, None)
+        return Reservation(resource, units if self._has(account) else 0, now_s)
+
+    def _sort(self, account: _Account, now_s: float) -> None:
+        name = account.resource.name
+        if not account.is_untouched(now_s):
+            self._untouched.pop(name, None)
+        elif self._has(account):
+            self._untouched.setdefault(name, account)
+
+    def _has(self, account: _Account) -> bool:
+        return self._accounts.get(account.resource.name) is account
+
+    def _account(self, resource: Resource) -> _Account:
+        """The resource's account; what the book has no room for has one that is not kept."""
+        name = resource.name
+        account = self._accounts.get(name)
         if account is None:
-            account = self._accounts[resource.name] = _Account(resource)
-            if len(self._accounts) > MOST_RESOURCES:
-                self._accounts.popitem(last=False)
-        else:
-            self._accounts.move_to_end(resource.name)
-            account.resource = resource
-        account.looked_at_s = now_s
+            account = _Account(resource)
+            if self._make_room():
+                self._accounts[name] = self._untouched[name] = account
+        elif name in self._untouched:
+            self._untouched.move_to_end(name)
         return account
+
+    def _make_room(self) -> bool:
+        """Forgets the untouched account that is unused for longest, and else one that was told of and left alone.
+
+        One that was spent from begins anew when it is forgotten: who invents names must not bring that about.
+        """
+        if len(self._accounts) < MOST_RESOURCES:
+            return True
+        if self._untouched:
+            name, _ = self._untouched.popitem(last=False)
+        else:
+            eldest = min(self._accounts.values(), key=lambda each: each.looked_at_s)
+            if not eldest.is_left_alone(self._clock()):
+                return False
+            name = eldest.resource.name
+        del self._accounts[name]
+        return True
 
 
 class _Account:
@@ -205,9 +255,11 @@ class _Account:
         "_answered_at_s",
         "_demand",
         "_is_asleep",
+        "_largest",
         "_lease",
         "_spent_in_period",
         "_telling",
+        "_unmet",
         "_untold",
         "_wanted",
         "_workers",
@@ -215,7 +267,6 @@ class _Account:
         "is_unsure",
         "looked_at_s",
         "resource",
-        "unmet",
     )
 
     def __init__(self, resource: Resource) -> None:
@@ -224,7 +275,10 @@ class _Account:
         self.asked_at_s = -math.inf
         # Whether the store may know of something that is told again.
         self.is_unsure = False
-        self.unmet = 0
+        # The largest request of late, and the largest of those that were refused.
+        self._largest = _Peak()
+        self._unmet = _Peak()
+        self._workers = 1
         self._demand = 0.0
         self._spent_in_period = 0
         self._untold = _Spending()
@@ -237,30 +291,69 @@ class _Account:
         self._is_asleep = True
         self._answered_at_s = -math.inf
 
-    def leased_left(self, now_s: float) -> int:
-        """What is left of the lease, while the store answers."""
-        allowed = self._first_share(now_s) if self._is_asleep else self._allowed
-        return allowed - self._untold.total - self._telling.total
+    def is_untouched(self, now_s: float) -> bool:
+        """Whether nothing was spent, here or by others, as far as is known."""
+        return self._is_told and self._surely_unused(now_s) == self.resource.limit
 
-    def known_left(self, now_s: float) -> int:
+    def is_left_alone(self, now_s: float) -> bool:
+        """Whether all that was spent is told, long ago."""
+        return self._is_told and now_s - self.looked_at_s >= LEFT_ALONE_S
+
+    @property
+    def _is_told(self) -> bool:
+        return self._untold.is_empty and self._telling.is_empty and not self.is_unsure
+
+    def use(self, resource: Resource, now_s: float) -> None:
+        """Counts against a limit from now on."""
+        self.resource = resource
+        self.looked_at_s = now_s
+
+    def look(self, resource: Resource, now_s: float) -> None:
+        """Keeps what is looked at awake; another limit comes into use when nobody looks at the one in use any more."""
+        if resource == self.resource or self._is_silent(now_s):
+            self.use(resource, now_s)
+
+    def leased_left(self, resource: Resource, now_s: float) -> int:
+        """What is left of the lease, while the store answers; under another limit, what that one leaves of it."""
+        spent = self._untold.total + self._telling.total
+        unused = self._surely_unused(now_s) + resource.limit - self.resource.limit - spent
+        left = min(self._leased(spent, now_s) - spent, unused)
+        return max(left, unused // self._workers) if resource.limit > self.resource.limit else left
+
+    def _leased(self, spent: int, now_s: float) -> int:
+        if not self._is_asleep:
+            return self._allowed
+        share = self._first_share(now_s)
+        return share if spent > 0 else max(share, self._first_request(now_s))
+
+    def known_left(self, resource: Resource, now_s: float) -> int:
         """What is left as far as this worker knows, while the store is silent."""
         oldest = self._oldest_slice(now_s)
-        return self._unused(now_s) - self._untold.units(oldest) - self._telling.units(oldest)
+        difference = resource.limit - self.resource.limit
+        return self._unused(now_s) + difference - self._untold.units(oldest) - self._telling.units(oldest)
 
     def spend(self, units: int, now_s: float) -> None:
         self._untold.add(self._slice(now_s), units)
         self._spent_in_period += max(0, units)
+        self._largest.note(units, now_s)
+        if units > self._share():
+            self._unmet.prolong(now_s)
+
+    def miss(self, units: int, now_s: float) -> None:
+        """Remembers a request that was refused; one beyond the limit is refused for ever."""
+        if units <= self.resource.limit:
+            self._unmet.note(units, now_s)
 
     def is_due(self, now_s: float) -> bool:
         """Whether there is something to ask, to tell or to give back."""
-        return not self._is_asleep or not self._untold.is_empty or not self._is_silent(now_s)
+        is_wanted = not self._is_silent(now_s) or self._kept(now_s) > 0
+        return not self._is_asleep or not self._untold.is_empty or is_wanted
 
     def ask(self, workers: int, now_s: float) -> LeaseRequest:
         self._demand = max(float(self._spent_in_period), self._demand * _DEMAND_KEPT)
         self._workers = workers
-        self._wanted = 0 if self._is_silent(now_s) else self._want(now_s)
+        self._wanted = self._want(now_s)
         self._spent_in_period = 0
-        self.unmet = 0
         self.asked_at_s = now_s
         self._telling, self._untold = self._untold, _Spending()
         # Until the answer comes, not more than what is asked for: the rest may be granted to others.
@@ -297,9 +390,18 @@ class _Account:
         self.is_unsure = was_sent or self.is_unsure
 
     def _want(self, now_s: float) -> int:
+        """What is asked for; of what nobody looks at only what a rare request needs."""
+        if self._is_silent(now_s):
+            return self._kept(now_s)
         share = math.ceil(max(0, self._unused(now_s)) / (2 * self._workers))
-        wanted = max(math.ceil(self._demand * _PERIODS_HELD), share, self.unmet, 1)
+        largest = max(self._largest.units(now_s), self._unmet.units(now_s))
+        wanted = max(math.ceil(self._demand * _PERIODS_HELD), share, largest, 1)
         return min(wanted, self.resource.limit)
+
+    def _kept(self, now_s: float) -> int:
+        """What is held on to through a silence: enough for a request that was refused and needs more than a tenth."""
+        unmet = min(self._unmet.units(now_s), self.resource.limit)
+        return unmet if unmet > self._share() else 0
 
     def _allow(self, at_most: int) -> None:
         """Reckons what may be spent: the lease, and beyond it a worker's part of what nobody held at the last answer."""
@@ -317,13 +419,23 @@ class _Account:
         share = 1.0 if window_s is None else max(0.0, 1.0 - (now_s - self._answered_at_s) / window_s)
         return self.resource.limit - math.ceil(self._lease.used * share)
 
+    def _share(self) -> int:
+        return math.ceil(self.resource.limit / FIRST_SHARE)
+
     def _first_share(self, now_s: float) -> int:
-        """What may be spent without a lease; what the store said of a window counts until the window has passed."""
-        share = math.ceil(self.resource.limit / FIRST_SHARE)
+        """What may be spent without a lease."""
+        return min(self._share(), self._surely_unused(now_s))
+
+    def _first_request(self, now_s: float) -> int:
+        """What one request may take without a lease."""
+        return self._surely_unused(now_s) // (1 if self._lease is None else self._workers)
+
+    def _surely_unused(self, now_s: float) -> int:
+        """What was not used at the last answer, if there was one; what it said counts until the window has passed."""
         window_s = self.resource.window_s
         if self._lease is None or (window_s is not None and now_s - self._answered_at_s >= window_s):
-            return share
-        return min(share, self.resource.limit - self._lease.used)
+            return self.resource.limit
+        return self.resource.limit - self._lease.used
 
     def _is_silent(self, now_s: float) -> bool:
         return now_s - self.looked_at_s >= SILENT_S
@@ -335,6 +447,26 @@ class _Account:
     def _oldest_slice(self, now_s: float) -> int:
         """The oldest slice that counts; without a window everything stands in slice 0."""
         return 0 if self.resource.window_s is None else self._slice(now_s) - _SLICES
+
+
+class _Peak:
+    """The largest of the numbers noted within `REMEMBERED_S`."""
+
+    __slots__ = ("_at_s", "_units")
+
+    def __init__(self) -> None:
+        self._units = 0
+        self._at_s = -math.inf
+
+    def note(self, units: int, now_s: float) -> None:
+        if units > 0 and units >= self.units(now_s):
+            self._units, self._at_s = units, now_s
+
+    def prolong(self, now_s: float) -> None:
+        self.note(self.units(now_s), now_s)
+
+    def units(self, now_s: float) -> int:
+        return self._units if now_s - self._at_s < REMEMBERED_S else 0
 
 
 class _Spending:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.state.exchange import Reply
-from litellm_plugin.state.lease_table import LeaseTerms, settle, whole_ms
+from litellm_plugin.state.lease_table import LeaseTerms, kept_ms, settle, whole_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,8 @@ MOST: Final = 2**63 - 1
 # An increment beyond it is of no measurement; two of them do not overflow a field.
 MOST_ADDED: Final = 2**53
 
+# More than a worker asks for leases of (256 a second) while a table of which nothing is spent is kept (220 s).
+MOST_HASHES: Final = 65_536
 _SWEEP_S: Final = 10.0
 _NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
@@ -32,6 +34,8 @@ class _Hash:
 
 class MemoryExchange:
     """Keeps hashes and leases in this process, each for its lifetime; it is never lost.
+
+    Beyond 65,536 hashes the one that was written longest ago goes.
 
     Several workers of one event loop may share one.
 
@@ -78,7 +82,7 @@ class MemoryExchange:
         key = lease_key(request.resource)
         terms = LeaseTerms.of(batch, request)
         lease, table = settle(self._living(key, now_s).fields, terms, int(now_s * 1000))
-        self._keep(key, table, terms.lifetime_ms, now_s)
+        self._keep(key, table, kept_ms(table, terms), now_s)
         return lease
 
     def _living(self, key: str, now_s: float) -> _Hash:
@@ -87,7 +91,10 @@ class MemoryExchange:
 
     def _keep(self, key: str, fields: dict[str, str], lifetime_ms: int, now_s: float) -> None:
         if fields:
+            self._hashes.pop(key, None)
             self._hashes[key] = _Hash(now_s + lifetime_ms / 1000, fields)
+            if len(self._hashes) > MOST_HASHES:
+                del self._hashes[next(iter(self._hashes))]
 
     def _sweep(self, now_s: float) -> None:
         # A clock that went back must not put the next sweep off.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from litellm_plugin.state.exchange import Lease
-from litellm_plugin.state.lease_table import LeaseTerms, settle
+from litellm_plugin.state.lease_table import LeaseTerms, kept_ms, settle
 from litellm_plugin.state.memory_exchange import lease_key
 from litellm_plugin.state.redis_hashes import is_spoiled, texts_of
 
@@ -131,5 +131,5 @@ def _settled(
         terms = LeaseTerms.of(batch, request)
         leases[request.resource], fields = settle(texts_of(table), terms, int(now_s * 1000))
         commands.append(("HSET", key, *(text for item in fields.items() for text in item)))
-        commands.append(("PEXPIRE", key, terms.lifetime_ms))
+        commands.append(("PEXPIRE", key, kept_ms(fields, terms)))
     return leases, commands

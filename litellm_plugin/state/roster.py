@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # A worker that is gone counts until the second page after its last.
 PAGE_S: Final = 30.0
 _KEPT_PAGES: Final = 3
+# More names are of no fleet, and would leave each worker too small a part of every limit.
+MOST_WORKERS: Final = 256
 
 
 class Roster:
@@ -31,7 +33,7 @@ class Roster:
         self._count = 1
 
     def count(self) -> int:
-        """How many workers share the store, this one included; the last count while the store is silent."""
+        """How many workers share the store, this one included, up to 256; the last count while the store is silent."""
         return self._count
 
     def outgoing(self, now_s: float) -> Contribution:
@@ -47,7 +49,7 @@ class Roster:
         """Counts the names."""
         pages = [reply.hashes.get(page, {}) for page in self._pages]
         self._is_written = any(self._worker in page for page in pages[:1])
-        self._count = len({self._worker}.union(*pages))
+        self._count = min(len({self._worker}.union(*pages)), MOST_WORKERS)
 
     def lost(self, *, was_sent: bool) -> None:
         """Keeps the last count; a name may be written twice."""

@@ -10,7 +10,7 @@ from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.planning import Planner
 from litellm_plugin.routing import Budget, BudgetPer, BudgetPeriod, Candidate, Moment, Prices, RequestFacts
 
-# Before its first exchange a worker may spend a tenth of a limit: two requests.
+# Before its first exchange a worker may make one request or spend a tenth of a limit: two requests.
 LIMIT_USD, COST_USD = 1.0, 0.05
 CANDIDATES = (Candidate("eu-1", "eu", prices=Prices(0.0, 0.0, COST_USD)),)
 
@@ -76,7 +76,7 @@ def test_the_record_tells_what_was_left_and_why_it_was_refused(admit, worker):
     assert is_refused(admit)
     told = [(record["reason"], *record["budgets"]) for record in worker.records()]
     assert [(reason, round(each["left_usd"], 6), each["action"]) for reason, each in told] == [
-        (None, 0.1, None),
+        (None, 1.0, None),
         (None, 0.05, None),
         ("budget_exceeded", 0.0, "refused"),
     ]

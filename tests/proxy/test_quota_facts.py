@@ -86,7 +86,7 @@ class TestDeclaration:
         assert self.left(worker) is None
         worker.runtime.deployments = Deployments(router)
         await self.rounds(worker, 1)
-        assert self.left(worker) == 2
+        assert self.left(worker) == 20
 
     async def test_a_changed_deployment_is_heard_of_within_half_a_minute(self, worker, router):
         worker.runtime.deployments = Deployments(router)
@@ -94,7 +94,7 @@ class TestDeclaration:
         router.upsert_deployment(litellm.types.router.Deployment(**entry(rpm=50)))
         router.add_deployment(litellm.types.router.Deployment(**entry("us-1", rpm=10)))
         await self.rounds(worker, 30)
-        assert (self.left(worker, "us-1"), worker.runtime.known_endpoints) == (1, {"eu", "us"})
+        assert (self.left(worker, "us-1"), worker.runtime.known_endpoints) == (10, {"eu", "us"})
         # A store that has been silent for long leaves a worker the whole of it.
         worker.clock.advance(61)
         assert self.left(worker) == 50
@@ -111,5 +111,5 @@ class TestDeclaration:
         router.add_deployment(litellm.types.router.Deployment(**entry("us-1", rpm=10**18)))
         worker.runtime.deployments = Deployments(router)
         await self.rounds(worker, 1)
-        assert (self.left(worker), self.left(worker, "us-1")) == (2, None)
+        assert (self.left(worker), self.left(worker, "us-1")) == (20, None)
         assert worker.runtime.known_endpoints == {"eu", "us"}

@@ -23,6 +23,7 @@ from litellm_plugin.routing import BreakerState
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
 from litellm_plugin.state import MemoryExchange
+from litellm_plugin.state.leases import FIRST_SHARE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # So large that the part that a worker may spend before its first exchange serves every test.
@@ -144,8 +145,16 @@ class Desk:
 
     def spent(self, name="eu", beside="us"):
         """What one endpoint has less than another one that nobody asked."""
-        mine, others = self.left(name), self.left(beside)
-        return tuple(round(b - a, 6) for a, b in zip(mine, others, strict=True))
+        mine, others = self.taken(name), self.taken(beside)
+        return tuple(round(a - b, 6) for a, b in zip(mine, others, strict=True))
+
+    def taken(self, name):
+        """What was taken of the tenth of each limit that a worker without a lease spends."""
+        limits = (REQUESTS, TOKENS, LIMIT_USD)
+        return tuple(
+            0 if left in {limit, 0.0} else limit / FIRST_SHARE - left
+            for limit, left in zip(limits, self.left(name), strict=True)
+        )
 
     def is_idle(self):
         return not self.shared.snapshot().in_flight

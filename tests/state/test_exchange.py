@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from litellm_plugin.state.exchange import Batch, Contribution, HashChange, Lease, LeaseRequest
-from litellm_plugin.state.memory_exchange import MemoryExchange
+from litellm_plugin.state.memory_exchange import MOST_HASHES, MemoryExchange
 
 LONG_S = 600.0
 
@@ -212,3 +212,13 @@ async def test_the_memory_forgets_what_has_ended():
     now_s = 100.0
     await Worker(exchange).send()
     assert len(exchange) == 0
+
+
+async def test_memory_keeps_a_bounded_number_of_hashes_those_written_last():
+    exchange = MemoryExchange()
+    changes = tuple(change(f"key{number}", add={"a": 1}) for number in range(MOST_HASHES))
+    again, new = change("key0", add={"a": 1}), change("new", add={"a": 1})
+    reads = ("key0", "key1", "key2", "new")
+    reply = await exchange.exchange(Batch("w", 1, Contribution((*changes, again, new), reads)))
+    assert len(exchange) == MOST_HASHES
+    assert [bool(reply.hashes[key]) for key in reads] == [True, False, True, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +12,10 @@ from litellm_plugin.state.exchange import Batch, Contribution, Lease, LeaseReque
 from litellm_plugin.state.leases import (
     FIRST_SHARE,
     LEASE_TTL_S,
+    LEFT_ALONE_S,
     MOST_PER_EXCHANGE,
     MOST_RESOURCES,
+    REMEMBERED_S,
     SILENT_S,
     STORE_LOST_AFTER_S,
     LeaseBook,
@@ -122,6 +126,80 @@ def test_before_the_first_exchange_a_worker_spends_a_tenth(team):
     assert spend_all(worker, RPM) == RPM.limit // FIRST_SHARE
 
 
+def test_before_the_first_exchange_one_request_may_be_larger(team):
+    (worker,) = team(1)
+    assert worker.book.reserve(BUDGET, BUDGET.limit + 1) is None
+    assert worker.book.reserve(BUDGET, BUDGET.limit // 2)
+    assert worker.book.reserve(BUDGET, 1) is None
+
+
+TPM = Resource("tpm:d1", limit=10_000, window_s=60.0)
+
+
+@pytest.mark.parametrize(
+    ("resource", "units", "gap_s"),
+    [
+        *((TPM, 1_100, gap_s) for gap_s in (8, 12)),
+        *((TPM, 2_054, gap_s) for gap_s in (31, 250, 400)),
+        *((BUDGET, 120, gap_s) for gap_s in (8, 12, 31, 250, 400)),
+    ],
+)
+def test_large_requests_are_served_however_rare_they_are(team, clock, resource, units, gap_s):
+    for number in (1, 4):
+        workers = team(number)
+        refused = 0
+        each = replace(resource, name=f"{resource.name}/{number}")
+        for _ in range(6):
+            refused += not workers[0].book.reserve(each, units)
+            for _ in range(gap_s):
+                clock.advance(1)
+                for worker in workers:
+                    worker.exchange()
+        assert refused <= number // 4
+
+
+def test_a_lease_covers_the_largest_request_of_late_however_many_workers_there_seem_to_be(ledger, clock):
+    """C14: names in the roster that are of nobody."""
+    worker = Worker("w", ledger, clock, 256)
+    refused = 0
+    for number in range(60):
+        refused += not worker.book.reserve(BUDGET, 10 if number % 20 == 0 else 1)
+        for _ in range(8):
+            clock.advance(1)
+            worker.exchange()
+    assert refused == 0
+
+
+def test_a_request_that_was_refused_is_covered_minutes_later(team, clock):
+    """A part of what is left that is smaller than the request is no reason to refuse it for ever."""
+    here, *others = team(4)
+    here.book.left(BUDGET)
+    here.exchange()
+    clock.advance(SILENT_S)
+    here.exchange()
+    assert here.book.left(BUDGET) == BUDGET.limit // 4
+    assert here.book.reserve(BUDGET, 400) is None
+    for _ in range(int(REMEMBERED_S) - 1):
+        for worker in (here, *others):
+            worker.exchange()
+        clock.advance(1)
+    assert here.book.reserve(BUDGET, 400)
+
+
+def test_a_refused_request_that_never_comes_back_is_forgotten(team, clock, ledger):
+    (worker, _) = team(2)
+    worker.book.reserve(BUDGET, 300)
+    worker.book.reserve(BUDGET, 300)
+    for _ in range(int(SILENT_S)):
+        worker.exchange()
+        clock.advance(1)
+    assert ledger.held(BUDGET) == 300
+    for _ in range(int(REMEMBERED_S)):
+        worker.exchange()
+        clock.advance(1)
+    assert ledger.held(BUDGET) == 0
+
+
 def test_an_idle_fleet_holds_half_of_what_is_left(team, ledger):
     workers = team(4)
     for _ in range(3):
@@ -151,6 +229,78 @@ def test_what_left_the_window_is_spent_again(team, clock):
         worker.exchange()
         clock.advance(1)
     assert 4 * RPM.limit <= spent <= 5 * RPM.limit + worker.most_held
+
+
+@pytest.mark.parametrize("other", [10, 100_000])
+@pytest.mark.parametrize("is_after", [False, True])
+def test_a_look_at_another_limit_changes_nothing(team, clock, other, is_after):
+    """A shadow policy may limit the same to something else."""
+
+    def played(worker, *, has_shadow):
+        limit = replace(BUDGET, name="with" if has_shadow else "without")
+        left = []
+        for second in range(40):
+            if has_shadow and not is_after:
+                worker.book.left(replace(limit, limit=other))
+            left.append(worker.book.left(limit))
+            if second in {3, 30}:
+                worker.book.reserve(limit, 7)
+            if has_shadow and is_after:
+                worker.book.left(replace(limit, limit=other))
+            worker.exchange()
+            clock.advance(1)
+        return left
+
+    here, there = team(2)
+    start = 4 if not is_after else 0
+    assert played(here, has_shadow=True)[start:] == played(there, has_shadow=False)[start:]
+
+
+def test_a_shadow_wakes_nothing(team, clock):
+    (worker,) = team(1)
+    worker.book.left(BUDGET)
+    for _ in range(int(SILENT_S) - 1):
+        worker.exchange()
+        clock.advance(1)
+        worker.book.left(replace(BUDGET, limit=10))
+    clock.advance(1)
+    assert [each.want for each in worker.book.outgoing(clock.monotonic()).leases] == [0]
+
+
+def test_another_limit_tells_what_it_leaves(team, clock):
+    (worker,) = team(1)
+    worker.book.reserve(BUDGET, 50)
+    worker.exchange()
+    clock.advance(1)
+    left = worker.book.left(BUDGET)
+    assert 50 < left < BUDGET.limit
+    seen = [worker.book.left(replace(BUDGET, limit=limit)) for limit in (0, 50, 90, 100_000)]
+    assert seen == [0, 0, 40, 99_950]
+    assert worker.book.left(BUDGET) == left
+
+
+@pytest.mark.parametrize("limit", [100, 5_000])
+def test_a_limit_that_changed_holds_from_then_on(team, clock, limit):
+    (worker,) = team(1)
+    spent = spend_all(worker, BUDGET, at_most=80)
+    worker.exchange()
+    clock.advance(1)
+    changed = replace(BUDGET, limit=limit)
+    assert worker.book.left(changed)
+    for _ in range(60):
+        spent += spend_all(worker, changed)
+        worker.exchange()
+        clock.advance(1)
+    assert spent == limit
+
+
+def test_a_limit_of_nothing_that_was_raised_is_open_at_once(team, clock):
+    (worker,) = team(1)
+    worker.book.left(replace(RPM, limit=0))
+    worker.exchange()
+    clock.advance(1)
+    assert worker.book.left(RPM)
+    assert worker.book.reserve(RPM, 1)
 
 
 def test_a_settlement_returns_what_was_not_used(team, ledger):
@@ -218,7 +368,8 @@ def test_a_window_that_was_used_up_is_open_again_after_a_silence(team, clock):
     for _ in range(90):
         worker.exchange()
         clock.advance(1)
-    assert worker.book.left(RPM) == RPM.limit // FIRST_SHARE
+    assert worker.book.left(RPM) == RPM.limit
+    assert spend_all(worker, RPM) == RPM.limit // FIRST_SHARE
 
 
 def test_a_question_under_way_leaves_no_more_than_it_asks_for(team, clock):
@@ -352,6 +503,53 @@ def test_beyond_the_bound_the_resource_unused_for_longest_goes(team, clock):
     assert asked == {f"r{number}" for number in range(10, MOST_RESOURCES + 10)}
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+def test_invented_names_bring_back_nothing_that_was_spent(team, clock, ledger, is_told):
+    (worker,) = team(1)
+    spent = spend_all(worker, BUDGET)
+    while is_told and spent < BUDGET.limit:
+        worker.exchange()
+        clock.advance(1)
+        spent += spend_all(worker, BUDGET)
+    for number in range(2 * MOST_RESOURCES):
+        worker.book.left(Resource(f"r{number}", 100))
+    assert worker.book.left(BUDGET) == 0
+    for _ in range(2 * MOST_RESOURCES // MOST_PER_EXCHANGE):
+        worker.exchange()
+    assert ledger.used(BUDGET) == spent
+
+
+def test_a_full_book_keeps_what_was_spent_and_answers_for_the_rest(team, clock):
+    (worker,) = team(1)
+    for number in range(MOST_RESOURCES):
+        worker.book.spend(Resource(f"r{number}", 100), 1)
+    assert worker.book.left(BUDGET) == BUDGET.limit
+    reservation = worker.book.reserve(BUDGET, 10)
+    worker.book.release(reservation)
+    for _ in range(MOST_RESOURCES // MOST_PER_EXCHANGE):
+        worker.exchange()
+    clock.advance(LEFT_ALONE_S - 1)
+    worker.book.left(Resource("r0", 100))
+    worker.book.reserve(BUDGET, BUDGET.limit)
+    assert worker.book.left(BUDGET) == BUDGET.limit
+    clock.advance(1)
+    worker.exchange()
+    worker.book.reserve(BUDGET, BUDGET.limit)
+    assert worker.book.left(BUDGET) == 0
+
+
+def test_a_window_that_has_passed_makes_room(team, clock):
+    (worker,) = team(1)
+    for number in range(MOST_RESOURCES):
+        worker.book.spend(replace(RPM, name=f"r{number}"), 1)
+    for wait_s in (RPM.window_s * 13 / 12, 0):
+        for _ in range(MOST_RESOURCES // MOST_PER_EXCHANGE):
+            worker.exchange()
+        clock.advance(wait_s)
+    worker.book.spend(BUDGET, BUDGET.limit)
+    assert worker.book.left(BUDGET) == 0
+
+
 @pytest.mark.parametrize(
     ("limit", "window_s"),
     [(-1, None), (10**14 + 1, None), (1, 0.0), (1, float("inf")), (1, float("nan"))],
@@ -369,6 +567,7 @@ def test_a_reservation_is_never_negative(team):
 
 STEPS = st.one_of(
     st.tuples(st.just("spend"), st.integers(0, 3), st.integers(1, 40)),
+    st.tuples(st.just("spend"), st.integers(0, 3), st.integers(41, 1_000)),
     st.tuples(st.just("settle"), st.integers(0, 3), st.integers(0, 40)),
     st.tuples(st.just("ask"), st.integers(0, 3), st.sampled_from(["answered", "unanswered", "unsent"])),
     st.tuples(st.just("hear"), st.integers(0, 3), st.none()),
@@ -434,6 +633,7 @@ class Fleet:
         if reservation:
             self.spent.append((self.clock.monotonic(), units))
             self.open[who].append((reservation, units))
+            self.largest = max(self.largest, units)
         return reservation
 
     def _wait(self, seconds):
@@ -448,7 +648,7 @@ class Fleet:
 @pytest.mark.parametrize("resource", [BUDGET, RPM], ids=["for-ever", "window"])
 @settings(deadline=None, max_examples=300)
 @given(steps=st.lists(STEPS, max_size=60))
-def test_workers_never_spend_more_than_the_limit_and_a_lease_each(resource, steps):
+def test_workers_never_spend_more_than_the_limit_and_a_lease_or_request_each(resource, steps):
     fleet = Fleet(resource)
     for step in steps:
         fleet.step(*step)
@@ -466,6 +666,6 @@ def test_nothing_leaks_when_everything_is_released(steps):
     for place in range(4):
         while fleet.open[place]:
             fleet.step("settle", place, 0)
-    fleet.step("wait", SILENT_S + 2.0, None)
+    fleet.step("wait", REMEMBERED_S + 2.0, None)
     assert fleet.ledger.used(BUDGET) == fleet.total()
     assert fleet.ledger.held(BUDGET) == 0

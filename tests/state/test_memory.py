@@ -168,6 +168,15 @@ class TestAnswerLengths:
         clock.now_s += 1
         return dict(store.snapshot().output_tokens)
 
+    @pytest.mark.parametrize("tokens", [0, 0.0, -1])
+    def test_an_answer_of_no_tokens_makes_no_route_look_free(self, tokens):
+        """A live stream that its client left is told as one."""
+        lengths = AnswerLengths()
+        lengths.add("left", tokens, 0.0)
+        for each in (tokens, 40, tokens):
+            lengths.add("served", each, 0.0)
+        assert lengths.means(0.0) == {"served": 40.0}
+
     def test_a_route_has_the_mean_of_its_answers(self, store, clock):
         for tokens, route in ((10, "r"), (40, "r"), (7, "other")):
             self.answer(store, tokens, route)

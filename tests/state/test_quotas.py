@@ -98,7 +98,8 @@ def test_what_was_spent_counts_against_a_new_limit(alone):
 def test_a_worker_that_begins_has_a_tenth(clock):
     quotas = Quotas(LeaseBook(clock=clock.monotonic))
     quotas.declare({"both": Quota(100, 1_000)})
-    assert quotas.left("both") == QuotaLeft(100 // FIRST_SHARE, 1_000 // FIRST_SHARE)
+    quotas.spend("both", 30)
+    assert quotas.left("both") == QuotaLeft(100 // FIRST_SHARE - 1, 1_000 // FIRST_SHARE - 30)
 
 
 def test_a_limit_that_is_none_is_an_error(alone):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from litellm_plugin.state.exchange import Batch, Reply
-from litellm_plugin.state.roster import PAGE_S, Roster
+from litellm_plugin.state.roster import MOST_WORKERS, PAGE_S, Roster
 
 NOW_S = 1_700_000_010.0
 
@@ -68,3 +68,13 @@ async def test_a_flushed_store_gets_the_name_again(fleet):
     roster.incoming(Reply(now_s=NOW_S, hashes={}, leases={}), NOW_S)
     assert roster.count() == 1
     assert len(roster.outgoing(NOW_S).changes) == 1
+
+
+def test_names_that_were_made_up_count_up_to_a_bound():
+    """C14: somebody wrote twenty thousand."""
+    roster = Roster("w1")
+    roster.outgoing(NOW_S)
+    (page, *_) = roster.outgoing(NOW_S).reads
+    names = {f"fake{number}": "" for number in range(20_000)}
+    roster.incoming(Reply(now_s=NOW_S, hashes={page: names}, leases={}), NOW_S)
+    assert roster.count() == MOST_WORKERS
