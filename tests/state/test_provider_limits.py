@@ -69,6 +69,13 @@ def test_who_said_nothing_is_welcome(limits):
     assert limits.standing("d1") == WELCOME
 
 
+@pytest.mark.parametrize(("left", "limit"), [(-1, None), (-1, -1), (0, 0), (0, -1)])
+def test_a_server_without_a_limit_is_welcome(limits, left, limit):
+    """C14"""
+    limits.hear("d1", requests(left, limit), WALL_S)
+    assert limits.standing("d1") == WELCOME
+
+
 def test_nothing_left_waits_for_the_reset(limits, clock):
     limits.hear("d1", requests(0), WALL_S)
     standing = limits.standing("d1")
