@@ -125,6 +125,7 @@ class SharedState:
         self._quotas.declare(quotas)
         if quotas:
             self._breakers.know(quotas)
+            self._provider_limits.know(quotas)
 
     def snapshot(self) -> StatisticsSnapshot:
         """What a decision reads: statistics at most 0.1 s old; health, limits and budgets of this moment."""
