@@ -331,7 +331,7 @@ class Breakers:
         if told.is_newer_than(known.breaker):
             if told.is_open != known.breaker.is_open:
                 self._changes["heard"] += 1
-                _logger.debug("Another worker changed the breaker of %r: %s", name, told.cause or "it closed")
+                _logger.debug("Another worker changed the breaker of %r: %r", name, told.cause or "it closed")
             self._put(name, known, told)
         elif known.breaker.is_newer_than(told):
             self._to_tell.add(name)

@@ -6,6 +6,7 @@ import pytest
 from breaker_fleet import FAILED, FakeStore, Worker
 
 from litellm_plugin.routing.health import HEALTHY, BreakerState
+from litellm_plugin.state.breaker_rules import Breaker
 from litellm_plugin.state.exchange import Batch, Contribution, HashChange
 
 
@@ -99,3 +100,13 @@ def test_what_is_not_configured_is_forgotten_once_that_is_known():
     assert worker.health().breaker is BreakerState.OPEN
     assert worker.health("x") == HEALTHY
     assert [each.put.keys() for each in worker.turn().changes if each.key == "breakers"] == [{"d"}]
+
+
+def test_what_is_forged_makes_no_line_of_the_log(worker, caplog):
+    """C14"""
+    forged = Breaker(1, True, worker.now_s + 10, worker.now_s, cause="it broke\nCRITICAL forged").text()
+    tell(worker, HashChange("breakers", 60.0, put={"d": forged}))
+    with caplog.at_level("DEBUG"):
+        worker.turn()
+    assert worker.health().breaker is BreakerState.OPEN
+    assert not any("\n" in line for line in caplog.messages)
