@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +16,19 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "LiteLLM's Redis settings"
 
+_PREFIX_FLAG: Final = "PERMIT_ROUTER_REDIS_PREFIX"
+_FROM_ENVIRONMENT: Final = "os.environ/"
+# What the flag may hold, beside the prefix of all and a colon.
+_PLAIN_NAMESPACE: Final = re.compile(r"[A-Za-z0-9:._-]{1,49}")
+
 
 def with_litellm_redis(
     policy: PolicySnapshot, config: Mapping[str, Any], environment: Mapping[str, str]
 ) -> PolicySnapshot:
     """The policy with the server of LiteLLM's cache, or of its router, where the flag names none.
+
+    A namespace of LiteLLM's cache, which keeps two proxies apart on one server, keeps the plugin's keys apart too,
+    unless the flag says what they begin with.
 
     Settings that cannot be used here are told as a warning: LiteLLM itself can log in where this plugin cannot.
 
@@ -36,7 +46,21 @@ def with_litellm_redis(
             connect(url, source=SOURCE)  # opens nothing
     except ConfigurationError as error:
         return replace(policy, redis_fault=str(error))
-    return replace(policy, redis_url=url, redis_source=SOURCE)
+    namespace = "" if url is None else _namespace(settings, environment)
+    prefix = policy.redis_prefix if not namespace else f"permit-router:{namespace}:"
+    return replace(policy, redis_url=url, redis_source=SOURCE, redis_prefix=prefix)
+
+
+def _namespace(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """The namespace for keys, hashed where a key cannot hold it; empty where there is none, or the flag is set."""
+    said = settings.get("namespace")
+    if isinstance(said, str) and said.startswith(_FROM_ENVIRONMENT):
+        said = environment.get(said.removeprefix(_FROM_ENVIRONMENT))
+    if not said or environment.get(_PREFIX_FLAG, "").strip():
+        return ""
+    text = str(said)
+    # Characters that are replaced would make one of two namespaces.
+    return text if _PLAIN_NAMESPACE.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any] | None:

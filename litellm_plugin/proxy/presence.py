@@ -76,9 +76,13 @@ class Presence:
 
     def _drop_repeats(self) -> None:
         """Leaves the last registration of the hooks: LiteLLM would ask, and they would record, once for each."""
-        places = [place for place, each in enumerate(litellm.callbacks) if each is self._hooks]
-        for place in reversed(places[:-1]):
-            del litellm.callbacks[place]
+        callbacks = litellm.callbacks
+        places = [place for place, each in enumerate(callbacks) if each is self._hooks]
+        if len(places) > 1:
+            # A list of its own: other requests wait within a loop over this one, and would miss a callback.
+            # LiteLLM keeps no reference to it, and puts new ones in its place itself (1.106, router.py).
+            gone = set(places[:-1])
+            litellm.callbacks = [each for place, each in enumerate(callbacks) if place not in gone]
 
     def _hook_faults(self) -> Iterator[str]:
         if not any(each is self._hooks for each in litellm.callbacks):

@@ -37,7 +37,7 @@ from litellm_plugin.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier, Revocations
@@ -133,6 +133,7 @@ class Runtime:
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
+        self._refresh: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
@@ -302,7 +303,7 @@ class Runtime:
             self._beat = loop.create_task(self.shared.watch.keep_beating(), name="permit-router-beat")
 
     async def stop(self) -> None:
-        """Ends the background task and closes the connections to the shared store."""
+        """Ends the background tasks and closes the connections to the shared store."""
         tasks = [each for each in (self._task, self._beat) if each is not None]
         self._task = self._beat = None
         if self.reload is not None:
@@ -310,6 +311,11 @@ class Runtime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._releases, return_exceptions=True)
+        # The task before began it, and begins no other now.
+        refresh, self._refresh = self._refresh, None
+        if refresh is not None and not refresh.done():
+            refresh.cancel()
+            await asyncio.gather(refresh, return_exceptions=True)
         if self._redis is not None:
             await self._redis.aclose()
 
@@ -443,7 +449,8 @@ class Runtime:
         """Once a period: refreshes what requests are judged by, and closes attempts that LiteLLM never reported."""
         while True:
             try:
-                await self.synchronise_once()
+                self._begin_refresh()
+                await self._round()
             except Exception:
                 self.log.exception("The background task failed; it goes on")
             if _is_ending():
@@ -451,10 +458,27 @@ class Runtime:
             await asyncio.sleep(self.shared.pause_s())
 
     async def synchronise_once(self) -> None:
-        """One round of the background task."""
+        """One round of the background task; keys that were due are loaded when it returns, where they can be."""
+        refresh = self._begin_refresh()
+        waited_for = () if refresh is None else (asyncio.shield(refresh),)
+        await asyncio.gather(self._round(), *waited_for)
+
+    def _begin_refresh(self) -> asyncio.Task[None] | None:
+        """Loads keys beside the rounds, whose store is no less there where an issuer takes seconds to answer.
+
+        Gives what is under way; None where nothing was due.
+        """
         now_s = self.clock.monotonic()
-        due = (source.refresh(now_s) for source in self._sources if source.is_due(now_s))
-        await asyncio.gather(self._read_revocations(), self.shared.synchronise(), *due)
+        if self._refresh is not None and not self._refresh.done():
+            return self._refresh
+        due = [source for source in self._sources if source.is_due(now_s)]
+        loop = asyncio.get_running_loop()
+        self._refresh = loop.create_task(_refresh(due, now_s), name="permit-router-keys") if due else None
+        return self._refresh
+
+    async def _round(self) -> None:
+        now_s = self.clock.monotonic()
+        await asyncio.gather(self._read_revocations(), self.shared.synchronise())
         for single_use in tuple(self._single_uses.values()):
             await single_use.settle()
         if self.reload is not None:
@@ -496,6 +520,10 @@ class Runtime:
             counters=self.counters,
             mode=self.mode,
         )
+
+
+async def _refresh(sources: Sequence[KeySource], now_s: float) -> None:
+    await asyncio.gather(*(each.refresh(now_s) for each in sources))
 
 
 def _nothing(_: Permitted, __: int | None = None) -> None:

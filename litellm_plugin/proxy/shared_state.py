@@ -121,8 +121,11 @@ class SharedState:
             self._retries.use(budget.window_s)
 
     def declare(self, quotas: Mapping[str, Quota]) -> None:
-        """Replaces the limits of deployments, by deployment id."""
+        """Replaces the limits of deployments, by deployment id: one entry for each that is configured."""
         self._quotas.declare(quotas)
+        if quotas:
+            self._breakers.know(quotas)
+            self._provider_limits.know(quotas)
 
     def snapshot(self) -> StatisticsSnapshot:
         """What a decision reads: statistics at most 0.1 s old; health, limits and budgets of this moment."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.health import EndpointHealth
 
 _SHOWN_CHARACTERS = 80
+# What they miss tells of other callers' use and of providers' faults: it stands in the record alone.
+_UNTOLD = frozenset({Exclusion.BREAKER_OPEN, Exclusion.RATE_LIMITED, Exclusion.QUOTA})
 _SHOWN_ENDPOINTS = 8  # a permit holds up to 64 endpoints; the message stays a sentence
 
 
@@ -122,7 +124,8 @@ def _listed(assessments: Sequence[Assessment]) -> str:
 
 def _reason(assessment: Assessment) -> str:
     endpoint = _plain(assessment.candidate.endpoint)
-    detail = f" ({_plain(assessment.detail)})" if assessment.detail else ""
+    is_told = bool(assessment.detail) and assessment.exclusion not in _UNTOLD
+    detail = f" ({_plain(assessment.detail)})" if is_told else ""
     return f"{endpoint}: {assessment.exclusion or 'eligible'}{detail}"
 
 

@@ -97,6 +97,7 @@ class Breakers:
         self._most = most
         self._rules = policy or BreakerPolicy()
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._configured: frozenset[str] | None = None
         self._open: set[str] = set()
         self._window = HealthWindow(self._rules.window_s)
         self._probes = ProbeLeases(self._rules)
@@ -119,6 +120,16 @@ class Breakers:
             self._waits = Waits()
         if policy is None or policy.window_s != before.window_s:
             self._window = HealthWindow(self._rules.window_s)
+
+    def know(self, deployment_ids: Iterable[str]) -> None:
+        """Takes the deployments that are configured: from now on the store makes none of other names known.
+
+        What the store said of other names before is forgotten; a deployment that is asked all the same is known.
+        """
+        self._configured = frozenset(deployment_ids)
+        for name in self._known.keys() - self._configured:
+            del self._known[name]
+            self._forget(name)
 
     def record(self, outcome: Outcome, now_s: float) -> None:
         """Takes one ended attempt into account, at once in this worker."""
@@ -191,17 +202,21 @@ class Breakers:
             return
         told = reply.hashes.get(_KEY, {})
         self._to_tell.clear()
-        for name, text in list(told.items())[: self._most]:
-            self._adopt(name, text, now_s)
+        for name, text in told.items():
+            if self._is_ours(name):
+                self._adopt(name, text, now_s)
+            else:
+                self._skipped += 1
         self._to_tell.update(
             name
             for name, known in self._known.items()
             if name not in told and known.breaker.is_worth_telling(now_s, self._rules)
         )
-        failed, skipped = self._window.incoming(reply.hashes)
+        failed, skipped = self._window.incoming(reply.hashes, self._is_ours)
         self._skipped += skipped + self._waits.incoming(reply.hashes, now_s, self._rules.longest_wait_s)
         for name in sorted(failed):
-            self._judge(name, self._of(name, now_s), now_s)
+            if self._is_ours(name):
+                self._judge(name, self._of(name, now_s), now_s)
         self._probes.incoming(reply.leases, now_s)
 
     def lost(self, *, was_sent: bool) -> None:
@@ -316,7 +331,7 @@ class Breakers:
         if told.is_newer_than(known.breaker):
             if told.is_open != known.breaker.is_open:
                 self._changes["heard"] += 1
-                _logger.debug("Another worker changed the breaker of %r: %s", name, told.cause or "it closed")
+                _logger.debug("Another worker changed the breaker of %r: %r", name, told.cause or "it closed")
             self._put(name, known, told)
         elif known.breaker.is_newer_than(told):
             self._to_tell.add(name)
@@ -363,16 +378,24 @@ class Breakers:
             known = self._known[name]
             known.breaker = known.breaker.clamped(now_s, self._rules)
 
+    def _is_ours(self, name: str) -> bool:
+        """Whether what the store says of a deployment concerns this worker; while nobody knows, there is a bound."""
+        if name in self._known:
+            return True
+        return len(self._known) < self._most if self._configured is None else name in self._configured
+
+    def _forget(self, gone: str) -> None:
+        self._window.forget([gone])
+        self._to_tell.discard(gone)
+        self._open.discard(gone)
+
     def _of(self, name: str, now_s: float) -> _Known:
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = _Known()
         self._known.move_to_end(name)
         if len(self._known) > self._most:
-            gone, _ = self._known.popitem(last=False)
-            self._window.forget([gone])
-            self._to_tell.discard(gone)
-            self._open.discard(gone)
+            self._forget(self._known.popitem(last=False)[0])
         known.breaker = known.breaker.clamped(now_s, self._rules)
         return known
 

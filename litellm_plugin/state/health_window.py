@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from litellm_plugin.state.breaker_rules import Counts, Sign
 from litellm_plugin.state.exchange import HashChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 SLICES: Final = 6
 _KEY: Final = "health:"
@@ -19,24 +18,40 @@ _MOST_FIELDS: Final = 4 * 4096
 _MOST_COUNT: Final = 1_000_000
 
 
+_ByDeployment: TypeAlias = dict[str, dict[Sign, int]]
+
+
 @dataclass(slots=True)
 class _Slice:
     """One stretch of time: what this worker saw, what of it was told, and what the others saw."""
 
-    own: defaultdict[tuple[str, Sign], int] = field(default_factory=lambda: defaultdict(int))
-    told: dict[tuple[str, Sign], int] = field(default_factory=dict)
-    others: dict[tuple[str, Sign], int] = field(default_factory=dict)
+    own: _ByDeployment = field(default_factory=dict)
+    told: _ByDeployment = field(default_factory=dict)
+    others: _ByDeployment = field(default_factory=dict)
 
     def counts(self, deployment_id: str) -> Counts:
-        return Counts(
-            **{
-                sign.value: self.own.get((deployment_id, sign), 0) + self.others.get((deployment_id, sign), 0)
-                for sign in Sign
-            }
-        )
+        own, others = self.own.get(deployment_id, _NOTHING), self.others.get(deployment_id, _NOTHING)
+        return Counts(**{sign.value: own.get(sign, 0) + others.get(sign, 0) for sign in Sign})
 
-    def untold(self) -> dict[tuple[str, Sign], int]:
-        return {name: count - self.told.get(name, 0) for name, count in self.own.items()}
+    def saw(self, deployment_id: str) -> bool:
+        return deployment_id in self.own or deployment_id in self.others
+
+    def untold(self) -> _ByDeployment:
+        found = {name: _beyond(counts, self.told.get(name, _NOTHING)) for name, counts in self.own.items()}
+        return {name: counts for name, counts in found.items() if counts}
+
+    def tell(self, counts: _ByDeployment, times: int = 1) -> None:
+        for name, more in counts.items():
+            told = self.told.setdefault(name, {})
+            told.update({sign: told.get(sign, 0) + times * count for sign, count in more.items()})
+
+    def hear(self, counts: _ByDeployment) -> None:
+        found = {name: _beyond(more, self.told.get(name, _NOTHING)) for name, more in counts.items()}
+        self.others = {name: more for name, more in found.items() if more}
+
+    def forget(self, deployment_id: str) -> None:
+        for counts in (self.own, self.told, self.others):
+            counts.pop(deployment_id, None)
 
 
 class HealthWindow:
@@ -49,44 +64,54 @@ class HealthWindow:
     def __init__(self, window_s: float) -> None:
         self._slice_s = window_s / SLICES
         self._slices: dict[int, _Slice] = {}
-        self._telling: dict[int, dict[tuple[str, Sign], int]] = {}
+        self._telling: dict[int, _ByDeployment] = {}
         self._heard: int | None = None
         self._asked: int | None = None
 
     def add(self, deployment_id: str, sign: Sign, now_s: float) -> None:
         """Takes one own outcome into account."""
-        self._slices.setdefault(self._number(now_s), _Slice()).own[deployment_id, sign] += 1
+        counts = self._slices.setdefault(self._number(now_s), _Slice()).own.setdefault(deployment_id, {})
+        counts[sign] = counts.get(sign, 0) + 1
 
     def counts(self, deployment_id: str, now_s: float, after_s: float) -> Counts:
         """What was seen in the slices that began after a time."""
         found = Counts()
         for number in self._living(now_s):
-            if number * self._slice_s > after_s:
-                found += self._slices[number].counts(deployment_id)
+            each = self._slices[number]
+            if number * self._slice_s > after_s and each.saw(deployment_id):
+                found += each.counts(deployment_id)
         return found
 
     def outgoing(self, now_s: float) -> tuple[tuple[HashChange, ...], tuple[str, ...]]:
         """What was not told yet, and the hashes to read: all slices after silence, else this one and the last."""
         living, number = set(self._living(now_s)), self._number(now_s)
         self._slices = {each: found for each, found in self._slices.items() if each in living}
-        self._telling = {each: told for each in sorted(living) if (told := _positive(self._slices[each]))}
+        self._telling = {each: told for each in sorted(living) if (told := self._slices[each].untold())}
         changes = tuple(
             HashChange(
                 key=_key(each),
                 lifetime_s=2 * SLICES * self._slice_s,
-                add={f"{sign}:{deployment_id}": count for (deployment_id, sign), count in told.items()},
+                add={
+                    f"{sign}:{name}": count for name, counts in told.items() for sign, count in counts.items()
+                },
             )
             for each, told in self._telling.items()
         )
         for each, told in self._telling.items():
-            mine = self._slices[each].told
-            mine.update({name: mine.get(name, 0) + count for name, count in told.items()})
+            self._slices[each].tell(told)
         behind = SLICES if self._heard is None else number - self._heard
         self._asked = number
         return changes, tuple(_key(number - back) for back in range(min(max(behind + 1, 2), SLICES)))
 
-    def incoming(self, hashes: Mapping[str, Mapping[str, str]]) -> tuple[set[str], int]:
-        """Takes what the store holds; gives the deployments that others saw fail, and how many fields it skipped."""
+    def incoming(
+        self, hashes: Mapping[str, Mapping[str, str]], is_ours: Callable[[str], bool] = bool
+    ) -> tuple[set[str], int]:
+        """Takes what the store holds; gives the deployments that others saw fail, and how many fields it skipped.
+
+        Args:
+            hashes: The store's hashes, by key.
+            is_ours: Whether a deployment's counts are to be kept; the others' fields are skipped.
+        """
         failed: set[str] = set()
         skipped = 0
         self._heard, asked = self._asked, self._asked or 0
@@ -95,14 +120,10 @@ class HealthWindow:
             if fields is None:
                 continue
             found = self._slices.setdefault(asked - back, _Slice())
-            all_of_them, more = _read(fields)
+            all_of_them, more = _read(fields, is_ours)
             skipped += more
-            found.others = {
-                name: count - found.told.get(name, 0)
-                for name, count in all_of_them.items()
-                if count > found.told.get(name, 0)
-            }
-            failed.update(deployment_id for deployment_id, sign in found.others if sign is not Sign.OK)
+            found.hear(all_of_them)
+            failed.update(name for name, counts in found.others.items() if counts.keys() - _FINE)
         return failed, skipped
 
     def lost(self, *, was_sent: bool) -> None:
@@ -110,16 +131,14 @@ class HealthWindow:
         if was_sent:
             return
         for number, told in self._telling.items():
-            mine = self._slices[number].told if number in self._slices else {}
-            mine.update({name: mine.get(name, 0) - count for name, count in told.items()})
+            if number in self._slices:
+                self._slices[number].tell(told, times=-1)
 
     def forget(self, deployment_ids: Iterable[str]) -> None:
         """Drops what was seen of deployments."""
-        gone = set(deployment_ids)
-        for found in self._slices.values():
-            for counts in (found.own, found.told, found.others):
-                for name in [each for each in counts if each[0] in gone]:
-                    del counts[name]
+        for name in deployment_ids:
+            for found in self._slices.values():
+                found.forget(name)
 
     def _number(self, now_s: float) -> int:
         return int(now_s // self._slice_s)
@@ -134,24 +153,28 @@ def _key(number: int) -> str:
     return f"{_KEY}{number}"
 
 
-def _positive(found: _Slice) -> dict[tuple[str, Sign], int]:
-    return {name: count for name, count in found.untold().items() if count > 0}
+def _beyond(counts: Mapping[Sign, int], told: Mapping[Sign, int]) -> dict[Sign, int]:
+    """What of counts goes beyond those that were told."""
+    return {sign: count - told.get(sign, 0) for sign, count in counts.items() if count > told.get(sign, 0)}
 
 
-def _read(fields: Mapping[str, str]) -> tuple[dict[tuple[str, Sign], int], int]:
-    """The counts by deployment and sign, and how many fields were none."""
-    found: dict[tuple[str, Sign], int] = {}
-    skipped = max(0, len(fields) - _MOST_FIELDS)
-    for name, value in list(fields.items())[:_MOST_FIELDS]:
+def _read(fields: Mapping[str, str], is_ours: Callable[[str], bool]) -> tuple[_ByDeployment, int]:
+    """The counts by deployment and sign, and how many fields were none of ours."""
+    found: _ByDeployment = {}
+    taken = 0
+    for name, value in fields.items():
         sign, _, deployment_id = name.partition(":")
-        if sign not in _SIGNS or not deployment_id or not _is_count(value):
-            skipped += 1
-            continue
-        found[deployment_id, Sign(sign)] = min(int(value), _MOST_COUNT)
-    return found, skipped
+        if sign in _SIGNS and deployment_id and is_ours(deployment_id) and _is_count(value):
+            found.setdefault(deployment_id, {})[Sign(sign)] = min(int(value), _MOST_COUNT)
+            taken += 1
+        if taken == _MOST_FIELDS:
+            break
+    return found, len(fields) - taken
 
 
 _SIGNS: Final = frozenset(Sign)
+_FINE: Final = frozenset({Sign.OK})
+_NOTHING: Final[Mapping[Sign, int]] = {}
 
 
 def _is_count(value: str) -> bool:

@@ -74,6 +74,8 @@ NOTHING_SAID: Final = ProviderReading()
 def read_headers(headers: Mapping[str, object], wall_s: float) -> ProviderReading:
     """Reads what a provider says of its limits; what cannot be read was not said, and what is absurd is clamped.
 
+    Nor was a limit where less than nothing is left, or that is 0 or less as a whole: so servers without one say that.
+
     Names are lower case, as providers' come out of httpx; or as LiteLLM hands them on: behind `llm_provider-`, or with
     underscores.
 
@@ -138,9 +140,12 @@ def _tokens(said: Mapping[str, object], wall_s: float) -> Allowance | None:
 
 def _allowance(said: Mapping[str, object], wall_s: float, what: str) -> Allowance | None:
     for remaining, limit, reset in _LIMITS[what]:
-        left = _units(_value(said, remaining))
-        if left is not None:
-            return Allowance(left, _units(_value(said, limit)), _reset(_value(said, reset), wall_s))
+        left, whole = _number(_value(said, remaining)), _number(_value(said, limit))
+        # Servers without a limit say so with 0 or -1.
+        is_limited = whole is None or whole > 0
+        if left is not None and left >= 0 and is_limited:
+            units = None if whole is None else _units(whole)
+            return Allowance(_units(left), units, _reset(_value(said, reset), wall_s))
     return None
 
 
@@ -177,9 +182,8 @@ def _wait(seconds: float) -> float | None:
     return None if math.isnan(seconds) else min(max(0.0, seconds), MOST_WAIT_S)
 
 
-def _units(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else int(min(max(0.0, number), MOST_UNITS))
+def _units(number: float) -> int:
+    return int(min(number, MOST_UNITS))
 
 
 def _number(value: object) -> float | None:

@@ -12,7 +12,7 @@ from litellm_plugin.state.exchange import Contribution, HashChange
 from litellm_plugin.state.provider_headers import MOST_UNITS, MOST_WAIT_S, Allowance, read_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from litellm_plugin.state.exchange import Reply
 
@@ -85,6 +85,7 @@ class ProviderLimits:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._configured: frozenset[str] | None = None
         self._said: OrderedDict[str, _Said] = OrderedDict()
         # What the others do not know yet; and what of it is on its way.
         self._news: dict[str, None] = {}
@@ -105,6 +106,12 @@ class ProviderLimits:
         self._keep(deployment_id, said)
         if said.is_near():
             self._news[deployment_id] = None
+
+    def know(self, deployment_ids: Iterable[str]) -> None:
+        """Takes the deployments that are configured: from now on nothing is taken of what the store says of others."""
+        self._configured = frozenset(deployment_ids)
+        for name in self._said.keys() - self._configured:
+            self._forget(name)
 
     def standing(self, deployment_id: str) -> ProviderStanding:
         """What the deployment's provider would take now."""
@@ -142,7 +149,9 @@ class ProviderLimits:
         """Takes what others heard later than this worker; what cannot be read is skipped."""
         self._telling = ()
         here_s = self._clock()
-        for deployment_id, text in tuple(reply.hashes.get(KEY, {}).items())[:MOST_DEPLOYMENTS]:
+        for deployment_id, text in reply.hashes.get(KEY, {}).items():
+            if not self._is_ours(deployment_id):
+                continue
             said = _read(text, here_s - now_s, here_s)
             mine = self._said.get(deployment_id)
             if said is None or said.ends_at_s() <= here_s or (mine is not None and mine.at_s >= said.at_s):
@@ -153,6 +162,14 @@ class ProviderLimits:
         """Tells it again: what is left is a value and no count."""
         self._news = dict.fromkeys(each for each in self._telling if each in self._said) | self._news
         self._telling = ()
+
+    def _is_ours(self, deployment_id: str) -> bool:
+        """Whether what the store says concerns this worker; until it knows what is configured, there is a bound."""
+        if deployment_id in self._said:
+            return True
+        if self._configured is None:
+            return len(self._said) < MOST_DEPLOYMENTS
+        return deployment_id in self._configured
 
     def _keep(self, deployment_id: str, said: _Said) -> None:
         self._said.pop(deployment_id, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -107,6 +108,53 @@ def test_where_workers_share_state(policy, config, environment, url):
 def test_the_flag_goes_before_it(policy):
     mine = replace(policy, redis_url="redis://mine:1/0")
     assert with_litellm_redis(mine, cached(host="h", port=1), {}) is mine
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "prefix"),
+    [
+        pytest.param(cached(host="h", namespace="team-a"), {}, "permit-router:team-a:", id="namespace"),
+        pytest.param(
+            cached(host="h", namespace="os.environ/NS"), {"NS": "b"}, "permit-router:b:", id="reference"
+        ),
+        pytest.param(cached(host="h", namespace="os.environ/NS"), {}, "permit-router:", id="empty reference"),
+        pytest.param(cached(host="h", namespace=7), {}, "permit-router:7:", id="number"),
+        pytest.param(cached(host="h"), {}, "permit-router:", id="no namespace"),
+        pytest.param(cached(host="h", namespace=None), {}, "permit-router:", id="nothing"),
+        pytest.param(cached(namespace="team-a"), {}, "permit-router:", id="no server"),
+        pytest.param(
+            cached(host="h", namespace="team-a"),
+            {"PERMIT_ROUTER_REDIS_PREFIX": "permit-router:"},
+            "permit-router:",
+            id="flag",
+        ),
+        pytest.param(
+            cached(host="h", namespace="team-a"),
+            {"PERMIT_ROUTER_REDIS_PREFIX": " "},
+            "permit-router:team-a:",
+            id="empty flag",
+        ),
+        pytest.param(switched(False, host="h", namespace="team-a"), {}, "permit-router:", id="cache off"),
+    ],
+)
+def test_a_namespace_of_litellms_cache_keeps_keys_apart(policy, config, environment, prefix):
+    assert with_litellm_redis(policy, config, environment).redis_prefix == prefix
+
+
+@pytest.mark.parametrize("namespace", ["a b", "{state}", "ü", "n" * 50])
+def test_a_namespace_that_no_key_can_hold_is_hashed(policy, namespace):
+    config = cached(host="h", namespace=namespace)
+    prefix = with_litellm_redis(policy, config, {}).redis_prefix
+    assert re.fullmatch("permit-router:[0-9a-f]{32}:", prefix)
+    other = cached(host="h", namespace=f"{namespace}!")
+    assert with_litellm_redis(policy, other, {}).redis_prefix != prefix
+    assert Flags(redis_prefix=prefix).redis_prefix == prefix
+
+
+def test_a_flag_that_names_the_server_leaves_the_namespace_to_litellm(policy):
+    mine = replace(policy, redis_url="redis://mine:1/0")
+    found = with_litellm_redis(mine, cached(host="h", namespace="team-a"), {})
+    assert found.redis_prefix == "permit-router:"
 
 
 UNUSABLE = {

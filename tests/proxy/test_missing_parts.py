@@ -87,6 +87,25 @@ class TestHooks:
         litellm.callbacks.remove(hooks)
         assert presence.missing() == ["litellm.callbacks does not hold the plugin's hooks"]
 
+    def test_a_repeated_hook_stands_once_and_last(self, presence, hooks):
+        litellm.callbacks.append(hooks)
+        presence.missing()
+        assert litellm.callbacks == ["prometheus", hooks]
+
+    def test_who_goes_through_the_callbacks_meanwhile_misses_none(self, presence, hooks, monkeypatch):
+        """Another request waits within a loop over the list."""
+        monkeypatch.setattr(litellm, "callbacks", [hooks, "langfuse", "prometheus", hooks])
+        going = iter(litellm.callbacks)
+        met = [next(going)]
+        presence.missing()
+        assert [*met, *going] == [hooks, "langfuse", "prometheus", hooks]
+        assert litellm.callbacks == ["langfuse", "prometheus", hooks]
+
+    def test_a_list_without_repeats_stays_the_same(self, presence):
+        before = litellm.callbacks
+        presence.missing()
+        assert litellm.callbacks is before
+
     def test_a_new_list_of_callbacks_is_looked_at(self, presence, monkeypatch):
         monkeypatch.setattr(litellm, "callbacks", [])
         assert presence.missing() == ["litellm.callbacks does not hold the plugin's hooks"]

@@ -182,6 +182,76 @@ def tasks():
     return sorted(name for name in names if name.startswith("permit-router"))
 
 
+class HangingKeys:
+    """A server of keys that accepts and never answers."""
+
+    def __init__(self):
+        self.connections = 0
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.issuer = {
+            "issuer": "https://a.example",
+            "jwks_url": f"http://127.0.0.1:{port}/jwks",
+            "algorithms": ["ES256"],
+        }
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _accept(self, reader, writer):
+        self.connections += 1
+        await reader.read()
+        writer.close()
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
+class TestKeysThatHang:
+    @pytest.fixture
+    async def server(self):
+        async with HangingKeys() as server:
+            yield server
+
+    @pytest.fixture
+    async def runtime(self, server, bare, tmp_path, monkeypatch):
+        block = {**POLICY_BLOCK, "permit": {**POLICY_BLOCK["permit"], "issuers": [server.issuer]}}
+        runtime = bare.runtime
+        runtime.load(load_policy(block, Flags(), base=tmp_path), base=tmp_path, presence=list)
+        monkeypatch.setattr(runtime.shared, "pause_s", lambda: 0.0)
+        yield runtime
+        await runtime.stop()
+
+    async def test_the_exchange_keeps_its_period(self, runtime, server):
+        runtime.start()
+        await until(lambda: server.connections and runtime._rounds >= 20)
+        assert runtime.health()["jwks_age_seconds"] == [None]
+        assert (server.connections, tasks().count("permit-router-keys")) == (1, 1)
+
+    async def test_the_end_ends_them(self, runtime, server):
+        runtime.start()
+        await until(lambda: server.connections)
+        await runtime.stop()
+        assert tasks() == []
+
+    async def test_who_asks_for_a_round_waits_for_them(self, runtime, server, bare):
+        runtime.start()
+        await until(lambda: server.connections)
+        asked = asyncio.create_task(runtime.synchronise_once())
+        rounds = runtime._rounds
+        await until(lambda: runtime._rounds >= rounds + 5)
+        assert not asked.done()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        assert tasks().count("permit-router-keys") == 1
+
+
 class TestStart:
     def test_without_a_loop_nothing_starts(self, worker):
         """C41"""

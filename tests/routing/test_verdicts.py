@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routing_cases import a_candidate, a_policy, a_request, a_scope
 
-from litellm_plugin.routing import Static, decide
+from litellm_plugin.routing import Exclusion, Static, StatisticsSnapshot, WhenAllOpen, decide
+from litellm_plugin.routing.health import BreakerState, EndpointHealth
 from litellm_plugin.routing.verdicts import quoted
 
 A, B, SECRET = a_candidate("a"), a_candidate("b"), a_candidate("secret-endpoint")
@@ -65,6 +66,44 @@ def message(candidates, *, scope=None, tried=(), policy=None, request=None):
 )
 def test_the_message_says_why_and_whom_to_ask(arguments, expected):
     assert message(**arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("health", "exclusion", "detail"),
+    [
+        pytest.param(
+            EndpointHealth(BreakerState.OPEN, "5 failures in a row"),
+            Exclusion.BREAKER_OPEN,
+            "5 failures in a row",
+            id="breaker",
+        ),
+        pytest.param(
+            EndpointHealth(waits="the provider has no tokens left"),
+            Exclusion.RATE_LIMITED,
+            "the provider has no tokens left",
+            id="provider",
+        ),
+        pytest.param(EndpointHealth(requests_left=0), Exclusion.QUOTA, "no requests left", id="requests"),
+        pytest.param(
+            EndpointHealth(tokens_left=0),
+            Exclusion.QUOTA,
+            "about 612 tokens, 0 left",
+            id="tokens of all callers",
+        ),
+    ],
+)
+def test_what_others_use_and_what_failed_stands_in_the_record_alone(health, exclusion, detail):
+    decision = decide(
+        replace(a_policy(), when_all_open=WhenAllOpen.REFUSE),
+        a_request(),
+        a_scope(),
+        [A],
+        statistics=StatisticsSnapshot({}, taken_at_s=0.0, health={"a-1": health}),
+        seed=0,
+    )
+    (assessed,) = decision.assessments
+    assert (assessed.exclusion, assessed.detail) == (exclusion, detail)
+    assert decision.verdict.message.endswith(f"is available now: a: {exclusion}.")
 
 
 def test_a_long_list_of_endpoints_is_cut():

@@ -138,11 +138,32 @@ def test_what_cannot_be_read_was_not_said(value):
     assert read_headers({"x-ratelimit-remaining-requests": value}, WALL_S) == NOTHING_SAID
 
 
-@pytest.mark.parametrize(("value", "units"), [("-4", 0), ("9" * 40, MOST_UNITS), (3.0, 3), (math.inf, None)])
+@pytest.mark.parametrize(("value", "units"), [("9" * 40, MOST_UNITS), (3.0, 3), (math.inf, None)])
 def test_absurd_units_are_clamped(value, units):
     """C14."""
     said = read_headers({"x-ratelimit-remaining-tokens": value}, WALL_S).tokens
     assert said == (None if units is None else Allowance(units))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"remaining": "-1"}, id="C14 less than nothing left"),
+        pytest.param({"remaining": "-0.5", "limit": "60"}, id="C14 less than nothing left of a limit"),
+        pytest.param({"remaining": "0", "limit": "0"}, id="C14 a limit of nothing"),
+        pytest.param({"remaining": "-1", "limit": "-1", "reset": "0s"}, id="C14 no limit"),
+        pytest.param({"remaining": 0, "limit": -1}, id="C14 numbers"),
+    ],
+)
+@pytest.mark.parametrize("what", ["requests", "tokens"])
+def test_a_server_without_a_limit_has_said_nothing(said, what):
+    headers = {f"x-ratelimit-{name}-{what}": value for name, value in said.items()}
+    assert read_headers(headers, WALL_S) == NOTHING_SAID
+
+
+def test_a_limit_that_is_none_hides_no_other():
+    said = anthropic("requests", "0", limit="0") | OPENAI
+    assert read_headers(said, WALL_S) == OPENAI_SAYS
 
 
 values = st.one_of(

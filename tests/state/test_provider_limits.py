@@ -69,6 +69,13 @@ def test_who_said_nothing_is_welcome(limits):
     assert limits.standing("d1") == WELCOME
 
 
+@pytest.mark.parametrize(("left", "limit"), [(-1, None), (-1, -1), (0, 0), (0, -1)])
+def test_a_server_without_a_limit_is_welcome(limits, left, limit):
+    """C14"""
+    limits.hear("d1", requests(left, limit), WALL_S)
+    assert limits.standing("d1") == WELCOME
+
+
 def test_nothing_left_waits_for_the_reset(limits, clock):
     limits.hear("d1", requests(0), WALL_S)
     standing = limits.standing("d1")
@@ -115,6 +122,28 @@ def test_other_workers_wait_too(team, clock):
     team.exchange()
     clock.advance(5)
     assert second.standing("d1").retry_after_s == pytest.approx(15, abs=0.01)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["configured", "not yet"])
+def test_a_flood_of_foreign_names_hides_no_limit(limits, clock, is_known):
+    """C14"""
+    if is_known:
+        limits.know(["d1", "d2"])
+    limits.hear("d1", requests(0), WALL_S)
+    said = f"{WALL_S * 1000:.0f} 0 -1 60000 -1 -1 -1"
+    told = {f"x{number}": said for number in range(MOST_DEPLOYMENTS)} | {"d2": said}
+    limits.incoming(Reply(now_s=WALL_S, hashes={KEY: told}, leases={}), WALL_S)
+    assert limits.standing("d1").waits
+    assert (limits.standing("x1") == WELCOME, bool(limits.standing("d2").waits)) == (is_known, is_known)
+
+
+def test_what_is_not_configured_is_forgotten(limits):
+    for name in ("d1", "x"):
+        limits.hear(name, requests(0), WALL_S)
+    limits.know(["d1"])
+    assert limits.standing("d1").waits
+    assert limits.standing("x") == WELCOME
+    assert limits.outgoing(WALL_S).changes[0].put.keys() == {"d1"}
 
 
 def test_other_workers_learn_what_is_left(team, clock):
