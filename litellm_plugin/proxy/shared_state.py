@@ -71,7 +71,7 @@ class Ended:
         tokens: How many tokens it had, input and output; None when nobody told.
         cost_usd: What it was billed; None when nobody told.
         is_measured: Whether it tells something of the deployment.
-        is_excused: Whether it failed for this worker's own reasons.
+        is_excused: Whether it failed for reasons of this worker or of the request, none of the deployment's.
     """
 
     status: AttemptStatus

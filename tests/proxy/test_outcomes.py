@@ -25,7 +25,19 @@ class ProviderError(Exception):
     def __init__(self, status_code=None, retry_after=None):
         super().__init__("x")
         self.status_code = status_code
-        self.litellm_response_headers = httpx.Headers({"retry-after": retry_after} if retry_after else {})
+        headers = {"content-length": "2"} | ({"retry-after": retry_after} if retry_after else {})
+        self.litellm_response_headers = httpx.Headers(headers)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def answered(status):
+    """What httpx raises of a provider's answer."""
+    request = httpx.Request("POST", "https://eu.example.com")
+    return httpx.HTTPStatusError("x", request=request, response=httpx.Response(status, request=request))
 
 
 def attempts(worker):
@@ -353,6 +365,46 @@ class TestHealth:
             outcomes.broken({"exception": ProviderError(404), **TestBrokenStreams.FACTS})
         assert not self.health(worker).is_open
 
+    # As LiteLLM 1.106 raises them; behind the first six nobody was called.
+    RAISED = (
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), KeyError("function")), False),
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), ValueError("x")), False),
+        (lambda: AttributeError("'int' object has no attribute 'get'"), False),
+        (lambda: litellm.InternalServerError("x", "openai", "m"), False),
+        (lambda: litellm.RateLimitError("x", "openai", "m"), False),
+        (
+            lambda: caused(litellm.APIConnectionError("x", "openai", "m"), httpx.UnsupportedProtocol("x")),
+            False,
+        ),
+        (lambda: caused(litellm.InternalServerError("x", "openai", "m"), httpx.ConnectError("x")), True),
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), httpx.ReadError("x")), True),
+        (lambda: caused(litellm.InternalServerError("x", "openai", "m"), answered(500)), True),
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), ProviderError(200)), True),
+        (lambda: litellm.Timeout("x", "m", "openai"), True),
+        (lambda: ConnectionResetError("x"), True),
+        (lambda: litellm.exceptions.MidStreamFallbackError("x", "m", "openai"), True),
+    )
+
+    @pytest.mark.parametrize(("raised", "counts"), RAISED)
+    def test_only_what_shows_a_provider_speaks_of_it(self, outcomes, worker, state, raised, counts):
+        """A body that LiteLLM cannot make a request of must not shut an endpoint for everybody."""
+        self.fail(worker, outcomes, state, raised())
+        health, statistics = self.health(worker), worker.runtime.shared.snapshot().by_deployment
+        assert (health.is_open, bool(health.waits), "eu-1" in statistics) == (counts, False, counts)
+
+    def test_what_was_tried_earlier_is_no_evidence(self, outcomes, worker, state):
+        error = caused(KeyError("x"), answered(500))
+        state.handled = error.__cause__
+        self.fail(worker, outcomes, state, error)
+        assert not self.health(worker).is_open
+
+    def test_without_evidence_the_request_goes_on_as_with_it(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.failed("eu-1", caused(litellm.APIConnectionError("x", "openai", "m"), KeyError("function")))
+        (record,) = attempts(worker)
+        assert (record["status"], record["is_final"]) == ("connection_error", False)
+        assert state.verdict.reason is Reason.UNAVAILABLE
+
     @pytest.mark.parametrize(("number", "is_open"), [(1, True), (2, False)])
     def test_what_our_own_deadline_cut_short_counts_only_for_who_had_all_of_it(
         self, outcomes, worker, state, number, is_open
@@ -468,6 +520,7 @@ class TestProvidersLimits:
         if where == "litellm_response_headers":
             error.litellm_response_headers = httpx.Headers(self.SAID)
         else:
+            error.litellm_response_headers = None
             error.response = httpx.Response(429, headers=self.SAID)
         return error
 

@@ -48,12 +48,25 @@ def entry(name, **params):
     }
 
 
+def said(error):
+    """With a header, as LiteLLM raises what a provider answered."""
+    error.litellm_response_headers = {"content-length": "2"}
+    return error
+
+
 def server_error():
-    return litellm.InternalServerError("x", "openai", "m")
+    return said(litellm.InternalServerError("x", "openai", "m"))
 
 
 def rate_limited():
-    return litellm.RateLimitError("x", "openai", "m")
+    return said(litellm.RateLimitError("x", "openai", "m"))
+
+
+def no_request():
+    """What LiteLLM 1.106 raises of a body that it cannot make a request of."""
+    error = litellm.APIConnectionError("x", "openai", "m")
+    error.__cause__ = KeyError("function")
+    return error
 
 
 def never_sent():
@@ -309,6 +322,7 @@ KINDS = {
     "failed": (failed(server_error), True, (1, EXPECTED, 0.0)),
     "refused with 429": (failed(rate_limited), True, (1, 0, 0.0)),
     "never sent": (failed(never_sent), True, NOTHING),
+    "no request made of it": (failed(no_request), True, NOTHING),
     "broken in its stream": (broken(server_error), True, (1, EXPECTED, 0.0)),
     "left by its client": (lambda desk: desk.begin(), False, (1, EXPECTED, EXPECTED)),
     "never reported": (lambda desk: desk.begin(), True, (1, EXPECTED, EXPECTED)),
