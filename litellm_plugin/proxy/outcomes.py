@@ -85,6 +85,7 @@ class Outcomes:
             error_class=type(exception).__name__,
             is_final=is_final,
             was_provider_seen=shows_provider(exception, state.handled),
+            has_room=_has_room(exception, status),
         )
 
     def succeeded(self, kwargs: Mapping[str, Any], start: datetime, end: datetime) -> None:
@@ -182,6 +183,7 @@ class Outcomes:
             total_ms=total_ms,
             error_class=type(exception).__name__,
             was_provider_seen=shows_provider(exception, state.handled),
+            has_room=_has_room(exception, status),
         )
 
     def passed(self, state: Permitted, http_status: int | None) -> None:
@@ -215,6 +217,7 @@ class Outcomes:
         cache_hit: bool | None = None,
         output_tokens: int | None = None,
         was_provider_seen: bool = True,
+        has_room: bool = False,
         **facts: Any,
     ) -> None:
         attempt.status = status
@@ -229,7 +232,7 @@ class Outcomes:
             Ended(
                 status,
                 began_s=attempt.started_s,
-                retry_after_s=attempt.retry_after_s,
+                retry_after_s=0.0 if has_room else attempt.retry_after_s,
                 # A provider that refuses a request has not begun it, but has counted it.
                 was_sent=not cache_hit and may_have_begun and (was_provider_seen or state.response_started),
                 tokens=_sum(facts.get("input_tokens"), output_tokens),
@@ -355,6 +358,16 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
     """What the provider asked for, in seconds; None when it asked for nothing readable."""
     headers = _headers(exception)
     return read_headers(headers, now).retry_after_s if isinstance(headers, Mapping) else None
+
+
+def _has_room(exception: BaseException, status: AttemptStatus) -> bool:
+    """Whether a 429 names no time and its own headers say that requests and tokens are left: it is no limit of all."""
+    headers = _headers(exception)
+    if status is not AttemptStatus.RATE_LIMITED or not isinstance(headers, Mapping):
+        return False
+    said = read_headers(headers, 0.0)
+    limits = (said.requests, said.tokens)
+    return said.retry_after_s is None and all(each is not None and each.remaining > 0 for each in limits)
 
 
 def _answer_headers(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -130,7 +130,12 @@ class Breakers:
         if outcome.is_excused:
             return
         if outcome.status is AttemptStatus.RATE_LIMITED:
-            self._waits.add(outcome.deployment_id, now_s + wait_s(self._rules, outcome.retry_after_s), now_s)
+            self._waits.add(
+                outcome.deployment_id,
+                now_s + wait_s(self._rules, outcome.retry_after_s),
+                now_s,
+                is_asked=outcome.retry_after_s is not None,
+            )
             return
         sign = SIGNS.get(outcome.status)
         if sign is None:
@@ -348,6 +353,7 @@ class Breakers:
             may_probe=state is BreakerState.HALF_OPEN and self._probes.is_free(name, now_s),
             retry_after_s=max(left_s, default=None),
             waits="" if until_s is None else "429",
+            waits_unasked=until_s is not None and not self._waits.is_asked(name, now_s),
         )
 
     def _state(self, name: str, now_s: float) -> BreakerState:

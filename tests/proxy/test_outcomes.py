@@ -467,6 +467,49 @@ class TestHealth:
         self.fail(worker, outcomes, state, error, times=1)
         assert self.health(worker).retry_after_s == pytest.approx(30)
 
+    @pytest.mark.parametrize(
+        ("left", "waits"),
+        [
+            pytest.param(("40", "5000"), False, id="both"),
+            pytest.param(("40", "0"), True, id="no tokens"),
+            pytest.param(("0", "5000"), True, id="no requests"),
+            pytest.param(("40", None), True, id="one unsaid"),
+            pytest.param((None, None), True, id="unsaid"),
+        ],
+    )
+    @pytest.mark.parametrize("is_broken", [False, True], ids=["failed", "broken"])
+    def test_one_that_says_that_enough_is_left_is_not_left_alone(
+        self, outcomes, worker, state, *, left, waits, is_broken
+    ):
+        """A refusal of one request, of one tenant's doing, shuts nobody else out."""
+        names = ("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens")
+        error = ProviderError(429)
+        error.litellm_response_headers.update(
+            {name: value for name, value in zip(names, left, strict=True) if value}
+        )
+        worker.attempt(state, "eu")
+        if is_broken:
+            outcomes.broken({"exception": error, **TestBrokenStreams.FACTS})
+        else:
+            outcomes.failed("eu-1", error)
+        assert bool(self.health(worker).waits) is waits
+        assert state.retry_after_s is None
+
+    def test_what_it_asks_for_holds_though_it_says_that_enough_is_left(self, outcomes, worker, state):
+        error = ProviderError(429, "7")
+        error.litellm_response_headers.update(
+            {"x-ratelimit-remaining-requests": "40", "x-ratelimit-remaining-tokens": "5000"}
+        )
+        self.fail(worker, outcomes, state, error, times=1)
+        assert self.health(worker).retry_after_s == pytest.approx(7)
+
+    @pytest.mark.parametrize(("asked", "unasked"), [("7", False), ("1", True), (None, True)])
+    def test_a_wait_knows_whether_it_was_asked_for(self, outcomes, worker, state, asked, unasked):
+        self.fail(worker, outcomes, state, ProviderError(429, None), times=1)
+        self.fail(worker, outcomes, state, ProviderError(429, asked), times=1)
+        worker.clock.advance(2)
+        assert (self.health(worker).waits, self.health(worker).waits_unasked) == ("429", unasked)
+
     def test_zero_asks_for_nothing(self, outcomes, worker, state):
         """C25"""
         self.fail(worker, outcomes, state, ProviderError(429, "0"), times=1)

@@ -572,6 +572,32 @@ class TestPanic:
         desk.trip("eu", "us")
         assert refused(desk.select).reason is Reason.UNAVAILABLE
 
+    def limit(self, desk, retry_after_s=None):
+        for name in ("eu", "us"):
+            now_s = desk.worker.clock.monotonic()
+            ended = Ended(AttemptStatus.RATE_LIMITED, began_s=now_s, retry_after_s=retry_after_s)
+            desk.shared.end(f"{name}-1", None, ended)
+
+    def test_a_planned_wait_is_passed(self, desk):
+        desk = desk()
+        self.limit(desk)
+        state = prepared(desk)
+        (planned,) = state.groups["gpt"].decision.plan
+        assert desk.select() == planned.deployment_id
+
+    def test_one_that_the_provider_asks_for_meanwhile_is_not(self, desk):
+        desk = desk()
+        self.limit(desk)
+        prepared(desk)
+        self.limit(desk, 30.0)
+        assert refused(desk.select).status == 503
+
+    def test_a_wait_that_came_after_the_plan_is_not(self, desk):
+        desk = desk()
+        prepared(desk)
+        self.limit(desk)
+        assert refused(desk.select).reason is Reason.UNAVAILABLE
+
     def test_the_operator_may_refuse(self, desk):
         desk = desk({"breaker": {"when_all_open": "refuse"}})
         desk.trip("eu", "us")
