@@ -17,6 +17,7 @@ from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import Permitted, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.deployments import deployment_id
+from litellm_plugin.proxy.evidence import shows_provider
 from litellm_plugin.proxy.openings import time_left_s
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
 from litellm_plugin.proxy.shared_state import Ended
@@ -83,6 +84,8 @@ class Outcomes:
             http_status=http_status,
             error_class=type(exception).__name__,
             is_final=is_final,
+            was_provider_seen=shows_provider(exception, state.handled),
+            has_room=_has_room(exception, status),
         )
 
     def succeeded(self, kwargs: Mapping[str, Any], start: datetime, end: datetime) -> None:
@@ -173,7 +176,15 @@ class Outcomes:
         if status.is_retryable:
             attempt.retry_after_s = _retry_after_s(exception, self._runtime.clock.wall())
         total_ms = (self._runtime.clock.monotonic() - attempt.started_s) * 1000
-        self._close(state, attempt, status, total_ms=total_ms, error_class=type(exception).__name__)
+        self._close(
+            state,
+            attempt,
+            status,
+            total_ms=total_ms,
+            error_class=type(exception).__name__,
+            was_provider_seen=shows_provider(exception, state.handled),
+            has_room=_has_room(exception, status),
+        )
 
     def passed(self, state: Permitted, http_status: int | None) -> None:
         """Closes the attempt of a call whose end LiteLLM reports to no hook, or to some only, by its answer's status."""
@@ -205,11 +216,15 @@ class Outcomes:
         first_token_ms: float | None = None,
         cache_hit: bool | None = None,
         output_tokens: int | None = None,
+        was_provider_seen: bool = True,
+        has_room: bool = False,
         **facts: Any,
     ) -> None:
         attempt.status = status
         is_measured = not cache_hit and state.call_type not in _UNREPORTED
-        is_excused = self._is_excused(state, attempt, status)
+        # What LiteLLM itself could not make a request of says nothing of the endpoint.
+        is_excused = not was_provider_seen or self._is_excused(state, attempt, status)
+        may_have_begun = attempt.may_have_acted or not status.may_have_acted
         hold, attempt.hold = attempt.hold, None
         self._runtime.shared.end(
             attempt.candidate.deployment_id,
@@ -217,9 +232,9 @@ class Outcomes:
             Ended(
                 status,
                 began_s=attempt.started_s,
-                retry_after_s=attempt.retry_after_s,
+                retry_after_s=0.0 if has_room else attempt.retry_after_s,
                 # A provider that refuses a request has not begun it, but has counted it.
-                was_sent=not cache_hit and (attempt.may_have_acted or not status.may_have_acted),
+                was_sent=not cache_hit and may_have_begun and (was_provider_seen or state.response_started),
                 tokens=_sum(facts.get("input_tokens"), output_tokens),
                 # A stored answer was paid for when it was made.
                 cost_usd=0.0 if state.call_type is CallType.STORED_RESPONSE else facts.get("cost_usd"),
@@ -343,6 +358,16 @@ def _retry_after_s(exception: BaseException, now: float) -> float | None:
     """What the provider asked for, in seconds; None when it asked for nothing readable."""
     headers = _headers(exception)
     return read_headers(headers, now).retry_after_s if isinstance(headers, Mapping) else None
+
+
+def _has_room(exception: BaseException, status: AttemptStatus) -> bool:
+    """Whether a 429 names no time and its own headers say that requests and tokens are left: it is no limit of all."""
+    headers = _headers(exception)
+    if status is not AttemptStatus.RATE_LIMITED or not isinstance(headers, Mapping):
+        return False
+    said = read_headers(headers, 0.0)
+    limits = (said.requests, said.tokens)
+    return said.retry_after_s is None and all(each is not None and each.remaining > 0 for each in limits)
 
 
 def _answer_headers(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
 from litellm_plugin.routing.eligibility import quota_missing
 from litellm_plugin.routing.health import HEALTHY
+from litellm_plugin.routing.panic import PASSABLE
 from litellm_plugin.state import (
     Breakers,
     BudgetHold,
@@ -71,7 +72,7 @@ class Ended:
         tokens: How many tokens it had, input and output; None when nobody told.
         cost_usd: What it was billed; None when nobody told.
         is_measured: Whether it tells something of the deployment.
-        is_excused: Whether it failed for this worker's own reasons.
+        is_excused: Whether it failed for reasons of this worker or of the request, none of the deployment's.
     """
 
     status: AttemptStatus
@@ -147,6 +148,7 @@ class SharedState:
         return replace(
             known,
             waits=known.waits or provider.waits,
+            waits_unasked=known.waits_unasked and not provider.waits,
             retry_after_s=_longest(known.retry_after_s, provider.retry_after_s),
             requests_left=requests_left,
             tokens_left=tokens_left,
@@ -174,8 +176,11 @@ class SharedState:
     def may_take(self, decision: Decision, candidate: Candidate) -> bool:
         """Whether a planned candidate may be asked at this moment, which may be later than the decision."""
         health = self.health_of(candidate.deployment_id)
-        is_open = health.is_open and not _was_planned_open(decision, candidate)
-        if is_open or health.waits:
+        if not _was_planned_shut(decision, candidate):
+            is_shut = health.is_open or bool(health.waits)
+        else:
+            is_shut = bool(health.waits) and not health.waits_unasked
+        if is_shut:
             return False
         return quota_missing(health, decision.facts, _answer_tokens(decision, candidate)) is None
 
@@ -327,10 +332,10 @@ def _budget(state: Permitted, decision: Decision, deployment_id: str) -> BudgetH
     return BudgetHold() if state.tab is None else state.tab.begin(decision, deployment_id)
 
 
-def _was_planned_open(decision: Decision, candidate: Candidate) -> bool:
-    """Whether the decision itself sends this one attempt through an open breaker."""
+def _was_planned_shut(decision: Decision, candidate: Candidate) -> bool:
+    """Whether the decision itself sends this one attempt through an open breaker or a wait."""
     assessed = decision.assessment_of(candidate.deployment_id)
-    return assessed is not None and assessed.rank is not None and assessed.exclusion is Exclusion.BREAKER_OPEN
+    return assessed is not None and assessed.rank is not None and assessed.exclusion in PASSABLE
 
 
 def _answer_tokens(decision: Decision, candidate: Candidate) -> float | None:

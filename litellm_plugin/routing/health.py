@@ -32,6 +32,8 @@ class EndpointHealth:
         retry_after_s: How long until it may be asked again, in seconds: the open time that is left, or what the
             provider asked for; None when nobody said.
         waits: Why the provider wants to be left alone now, such as a 429 with Retry-After; empty when it does not.
+        waits_unasked: Whether nobody here heard the provider ask for that wait: it answered 429 and named no time, or
+            another worker told of it.
         requests_left: How many requests this worker may still send there now; None without a limit.
         tokens_left: How many tokens this worker may still send and receive there now; None without a limit.
     """
@@ -41,6 +43,7 @@ class EndpointHealth:
     may_probe: bool = False
     retry_after_s: float | None = None
     waits: str = ""
+    waits_unasked: bool = False
     requests_left: int | None = None
     tokens_left: int | None = None
 

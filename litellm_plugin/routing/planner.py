@@ -15,7 +15,7 @@ from litellm_plugin.routing.eligibility import assess
 from litellm_plugin.routing.health import WhenAllOpen
 from litellm_plugin.routing.latency_classes import LatencyClass
 from litellm_plugin.routing.overspending import affordable
-from litellm_plugin.routing.panic import least_bad, panic_note, shut_by_breaker_alone
+from litellm_plugin.routing.panic import least_bad, panic_note, shut_for_now
 from litellm_plugin.routing.retries import RetryPolicy
 from litellm_plugin.routing.stickiness import Stickiness, stick
 from litellm_plugin.routing.strategies import RankingContext, most_attempts, spread
@@ -46,7 +46,7 @@ class RoutingPolicy:
         follows_preferences: Whether a permit's `preferences` reorder what the strategy ranked.
         retries: When a failed attempt is followed by another one.
         stickiness: When a conversation stays where it was answered.
-        when_all_open: What a request gets that breakers alone keep from being served.
+        when_all_open: What a request gets that breakers, or waits that nobody asked for, alone keep from being served.
         budgets: How much may be spent, by whom or where.
 
     Raises:
@@ -180,14 +180,14 @@ def choose(
 def _without_eligible(
     policy: RoutingPolicy, rule: Rule, decision: Decision, context: RankingContext
 ) -> Decision:
-    """One attempt at the least bad where breakers alone stand in the way, or the verdict.
+    """One attempt at the least bad where breakers and unasked waits alone stand in the way, or the verdict.
 
-    A request that had an attempt gets none through an open breaker: it would be a retry against bad odds.
+    A request that had an attempt gets none through them: it would be a retry against bad odds.
     """
     assessments, tried = decision.assessments, decision.tried
     shut = [
         each
-        for each in shut_by_breaker_alone(assessments, context.facts, tried)
+        for each in shut_for_now(assessments, context.facts, tried)
         if not uncovered(each.candidate.deployment_id, each.expected_cost_usd, decision.budgets)
     ]
     ranking = rule.strategy.rank(shut, context)

@@ -79,7 +79,7 @@ class BreakerBlock(StrictModel):
     longest_wait_seconds: float = Field(default=300.0, ge=0, le=86_400)
     """The longest Retry-After that is followed, in seconds."""
     when_all_open: Literal["least_bad", "refuse"] = "least_bad"
-    """What a request gets that open breakers alone keep from being served: one attempt at the least bad, or 503."""
+    """What a request gets that open breakers and waits nobody asked for keep out: one attempt at the least bad, or 503."""
 
     @model_validator(mode="after")
     def _open_times_fit(self) -> BreakerBlock:

@@ -54,7 +54,8 @@ class Outcome:
         duration_s: How long it took, in seconds.
         retry_after_s: When the provider asked to come back, in seconds; None where it said nothing readable.
         is_probe: Whether it took a probe.
-        is_excused: Whether it failed for this worker's own reasons, such as an event loop that stood still.
+        is_excused: Whether it failed for reasons of this worker or of the request, such as an event loop that stood
+            still, or a body that LiteLLM could not make a request of.
     """
 
     deployment_id: str
@@ -137,11 +138,18 @@ class Breakers:
             return
         if outcome.is_probe:
             self._probes.give_back(outcome.deployment_id)
+        if outcome.is_excused:
+            return
         if outcome.status is AttemptStatus.RATE_LIMITED:
-            self._waits.add(outcome.deployment_id, now_s + wait_s(self._rules, outcome.retry_after_s), now_s)
+            self._waits.add(
+                outcome.deployment_id,
+                now_s + wait_s(self._rules, outcome.retry_after_s),
+                now_s,
+                is_asked=outcome.retry_after_s is not None,
+            )
             return
         sign = SIGNS.get(outcome.status)
-        if sign is None or outcome.is_excused:
+        if sign is None:
             return
         known = self._of(outcome.deployment_id, now_s)
         self._alert(outcome.deployment_id, known, sign)
@@ -360,6 +368,7 @@ class Breakers:
             may_probe=state is BreakerState.HALF_OPEN and self._probes.is_free(name, now_s),
             retry_after_s=max(left_s, default=None),
             waits="" if until_s is None else "429",
+            waits_unasked=until_s is not None and not self._waits.is_asked(name, now_s),
         )
 
     def _state(self, name: str, now_s: float) -> BreakerState:

@@ -18,6 +18,11 @@ LEASE_S: Final = 10.0
 # How long a request that met a closed door counts as demand for a probe: leases go where requests are, and an
 # idle one goes on to another worker.
 DEMAND_S: Final = 10.0
+# Of so many half-open deployments that nobody here wants to ask a worker hears whether anybody holds their probes.
+MOST_WATCHED: Final = 64
+# So long nobody must have held a probe for a worker to take it before it asks: where requests are frequent
+# somebody does, and two workers do not take it at once.
+VACANT_S: Final = 2.0
 # So long without an answer of the store a worker decides alone.
 SILENCE_S: Final = 5.0
 # How often a worker that decides alone grants itself a probe.
@@ -48,13 +53,16 @@ class ProbeLeases:
     """The probes that this worker holds, by deployment id.
 
     A probe that is cancelled, hangs or answers nothing of use ends with its time, and one of a worker that died with
-    its lease. While the store is silent a worker grants itself one probe a second, one at a time.
+    its lease. One that nobody held for a while, and so nobody wanted, is taken at once and told with the next
+    exchange: requests may be further apart than demand is remembered. While the store is silent a worker grants itself one probe a second, one at a time.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self.policy = policy
         self._held: dict[str, _Held] = {}
         self._asked: dict[str, int] = {}
+        # Since when no worker held one, as the answers said.
+        self._vacant_s: dict[str, float] = {}
         self._heard_s: float | None = None
 
     def want(self, deployment_id: str, now_s: float) -> None:
@@ -62,9 +70,11 @@ class ProbeLeases:
         self._of(deployment_id).wanted_s = now_s
 
     def is_free(self, deployment_id: str, now_s: float) -> bool:
-        """Whether this worker holds a probe that nobody took."""
+        """Whether this worker holds a probe that nobody took, or may take one that no worker holds."""
         held = self._held.get(deployment_id)
         if held is not None and held.granted > held.under_way(now_s, self.policy):
+            return True
+        if self._is_vacant(deployment_id, now_s):
             return True
         return self._is_alone(now_s) and self._may_grant_itself(held, now_s)
 
@@ -73,7 +83,10 @@ class ProbeLeases:
         if not self.is_free(deployment_id, now_s):
             return False
         held = self._of(deployment_id)
-        if held.granted <= held.under_way(now_s, self.policy):
+        if self._is_vacant(deployment_id, now_s):
+            del self._vacant_s[deployment_id]
+            held.granted = 1  # until the store says otherwise
+        elif held.granted <= held.under_way(now_s, self.policy):
             held.alone_s = now_s
         held.taken_s.append(now_s)
         held.wanted_s = now_s
@@ -87,17 +100,24 @@ class ProbeLeases:
 
     def end(self, deployment_id: str) -> None:
         """The breaker is half open no more: what is held goes back with the next request."""
+        self._vacant_s.pop(deployment_id, None)
         held = self._held.get(deployment_id)
         if held is not None:
             held.taken_s, held.wanted_s = [], None
 
     def outgoing(self, half_open: Iterable[str], now_s: float) -> tuple[LeaseRequest, ...]:
-        """Leases to ask for and to give back; no request is for a deployment that nobody wants to ask."""
-        asked = {name: self._wanted(name, now_s) for name in half_open if name in self._held}
+        """Leases to ask for, to give back, and to hear of: a request for nothing tells whether anybody holds one."""
+        asked: dict[str, int] = {}
+        watched = 0
+        for name in half_open:
+            want = self._wanted(name, now_s) if name in self._held else 0
+            watched += not want
+            if want or watched <= MOST_WATCHED:
+                asked[name] = want
         for name, held in self._held.items():
             if held.granted and name not in asked:
                 asked[name] = 0
-        self._asked = {name: want for name, want in asked.items() if want or self._held[name].granted}
+        self._asked = asked
         return tuple(
             LeaseRequest(
                 resource=f"{_KEY}{name}",
@@ -113,15 +133,24 @@ class ProbeLeases:
     def incoming(self, leases: Mapping[str, Lease], now_s: float) -> None:
         """Takes what was granted; what the store could not read is this worker's own to grant, once."""
         self._heard_s = now_s
+        before, self._vacant_s = self._vacant_s, {}
         for name, want in self._asked.items():
             lease = leases.get(f"{_KEY}{name}")
             granted = min(want, 1) if lease is None else min(max(lease.granted, 0), want)
-            self._of(name).granted = granted
+            if want or name in self._held:
+                self._of(name).granted = granted
+            if lease is not None and lease.held == 0:
+                self._vacant_s[name] = before.get(name, now_s)
         self._drop_idle(now_s)
 
     def lost(self) -> None:
         """The store does not answer: from now on this worker decides alone."""
         self._heard_s = None
+        self._vacant_s.clear()
+
+    def _is_vacant(self, deployment_id: str, now_s: float) -> bool:
+        since_s = self._vacant_s.get(deployment_id)
+        return since_s is not None and abs(now_s - since_s) >= VACANT_S and not self._is_alone(now_s)
 
     def _wanted(self, deployment_id: str, now_s: float) -> int:
         held = self._held[deployment_id]

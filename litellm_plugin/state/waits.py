@@ -21,18 +21,31 @@ _ROUNDED_S: Final = 0.002
 
 
 class Waits:
-    """Until when deployments are left alone, in seconds on the shared clock; the longest wait holds."""
+    """Until when deployments are left alone, in seconds on the shared clock; the longest wait holds.
+
+    Which of them a provider asked for is known to the worker that heard it: others are told times alone.
+    """
 
     def __init__(self) -> None:
         self._until_s: OrderedDict[str, float] = OrderedDict()
+        self._asked_s: dict[str, float] = {}
         self._to_tell: set[str] = set()
         self._telling: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._until_s)
 
-    def add(self, deployment_id: str, until_s: float, now_s: float) -> None:
-        """Takes the answer of one attempt into account; a time that passed is none."""
+    def add(self, deployment_id: str, until_s: float, now_s: float, *, is_asked: bool = True) -> None:
+        """Takes the answer of one attempt into account; a time that passed is none.
+
+        Args:
+            deployment_id: Who answered.
+            until_s: Until when it is left alone.
+            now_s: The time.
+            is_asked: Whether the provider named that time.
+        """
+        if is_asked and until_s > max(now_s, self._asked_s.get(deployment_id, now_s)):
+            self._asked_s[deployment_id] = until_s
         if until_s > max(now_s, self._until_s.get(deployment_id, now_s)):
             self._put(deployment_id, until_s)
             self._to_tell.add(deployment_id)
@@ -47,6 +60,10 @@ class Waits:
         if until_s is None or until_s <= now_s:
             return None
         return min(until_s, now_s + longest_s)
+
+    def is_asked(self, deployment_id: str, now_s: float) -> bool:
+        """Whether this worker heard the provider ask to be left alone now."""
+        return self._asked_s.get(deployment_id, now_s) > now_s
 
     def outgoing(self) -> Contribution:
         """The waits that the others do not know, and the hash to read."""
@@ -76,6 +93,7 @@ class Waits:
         for name, until_s in list(self._until_s.items()):
             if until_s <= now_s:
                 del self._until_s[name]
+                self._asked_s.pop(name, None)
                 continue
             # The clock may have jumped back since it was written down.
             if until_s > now_s + longest_s + CLOCK_SLACK_S:
@@ -93,7 +111,9 @@ class Waits:
         self._until_s[deployment_id] = until_s
         self._until_s.move_to_end(deployment_id)
         if len(self._until_s) > _MOST:
-            self._to_tell.discard(self._until_s.popitem(last=False)[0])
+            gone, _ = self._until_s.popitem(last=False)
+            self._to_tell.discard(gone)
+            self._asked_s.pop(gone, None)
 
 
 def _time(text: str) -> float | None:

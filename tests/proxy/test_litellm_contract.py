@@ -57,6 +57,7 @@ PINNED = {
         "openai_compatible_providers",
     },
     "litellm.constants": {"DEFAULT_HEALTH_CHECK_PROMPT"},
+    "litellm.exceptions": {"MidStreamFallbackError"},
     "litellm.integrations.SlackAlerting.slack_alerting": {"SlackAlerting"},
     "litellm.integrations.custom_guardrail": {"CustomGuardrail"},
     "litellm.integrations.custom_logger": {"CustomLogger"},

@@ -25,7 +25,19 @@ class ProviderError(Exception):
     def __init__(self, status_code=None, retry_after=None):
         super().__init__("x")
         self.status_code = status_code
-        self.litellm_response_headers = httpx.Headers({"retry-after": retry_after} if retry_after else {})
+        headers = {"content-length": "2"} | ({"retry-after": retry_after} if retry_after else {})
+        self.litellm_response_headers = httpx.Headers(headers)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def answered(status):
+    """What httpx raises of a provider's answer."""
+    request = httpx.Request("POST", "https://eu.example.com")
+    return httpx.HTTPStatusError("x", request=request, response=httpx.Response(status, request=request))
 
 
 def attempts(worker):
@@ -353,6 +365,46 @@ class TestHealth:
             outcomes.broken({"exception": ProviderError(404), **TestBrokenStreams.FACTS})
         assert not self.health(worker).is_open
 
+    # As LiteLLM 1.106 raises them; behind the first six nobody was called.
+    RAISED = (
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), KeyError("function")), False),
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), ValueError("x")), False),
+        (lambda: AttributeError("'int' object has no attribute 'get'"), False),
+        (lambda: litellm.InternalServerError("x", "openai", "m"), False),
+        (lambda: litellm.RateLimitError("x", "openai", "m"), False),
+        (
+            lambda: caused(litellm.APIConnectionError("x", "openai", "m"), httpx.UnsupportedProtocol("x")),
+            False,
+        ),
+        (lambda: caused(litellm.InternalServerError("x", "openai", "m"), httpx.ConnectError("x")), True),
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), httpx.ReadError("x")), True),
+        (lambda: caused(litellm.InternalServerError("x", "openai", "m"), answered(500)), True),
+        (lambda: caused(litellm.APIConnectionError("x", "openai", "m"), ProviderError(200)), True),
+        (lambda: litellm.Timeout("x", "m", "openai"), True),
+        (lambda: ConnectionResetError("x"), True),
+        (lambda: litellm.exceptions.MidStreamFallbackError("x", "m", "openai"), True),
+    )
+
+    @pytest.mark.parametrize(("raised", "counts"), RAISED)
+    def test_only_what_shows_a_provider_speaks_of_it(self, outcomes, worker, state, raised, counts):
+        """A body that LiteLLM cannot make a request of must not shut an endpoint for everybody."""
+        self.fail(worker, outcomes, state, raised())
+        health, statistics = self.health(worker), worker.runtime.shared.snapshot().by_deployment
+        assert (health.is_open, bool(health.waits), "eu-1" in statistics) == (counts, False, counts)
+
+    def test_what_was_tried_earlier_is_no_evidence(self, outcomes, worker, state):
+        error = caused(KeyError("x"), answered(500))
+        state.handled = error.__cause__
+        self.fail(worker, outcomes, state, error)
+        assert not self.health(worker).is_open
+
+    def test_without_evidence_the_request_goes_on_as_with_it(self, outcomes, worker, state):
+        worker.attempt(state, "eu")
+        outcomes.failed("eu-1", caused(litellm.APIConnectionError("x", "openai", "m"), KeyError("function")))
+        (record,) = attempts(worker)
+        assert (record["status"], record["is_final"]) == ("connection_error", False)
+        assert state.verdict.reason is Reason.UNAVAILABLE
+
     @pytest.mark.parametrize(("number", "is_open"), [(1, True), (2, False)])
     def test_what_our_own_deadline_cut_short_counts_only_for_who_had_all_of_it(
         self, outcomes, worker, state, number, is_open
@@ -415,6 +467,49 @@ class TestHealth:
         self.fail(worker, outcomes, state, error, times=1)
         assert self.health(worker).retry_after_s == pytest.approx(30)
 
+    @pytest.mark.parametrize(
+        ("left", "waits"),
+        [
+            pytest.param(("40", "5000"), False, id="both"),
+            pytest.param(("40", "0"), True, id="no tokens"),
+            pytest.param(("0", "5000"), True, id="no requests"),
+            pytest.param(("40", None), True, id="one unsaid"),
+            pytest.param((None, None), True, id="unsaid"),
+        ],
+    )
+    @pytest.mark.parametrize("is_broken", [False, True], ids=["failed", "broken"])
+    def test_one_that_says_that_enough_is_left_is_not_left_alone(
+        self, outcomes, worker, state, *, left, waits, is_broken
+    ):
+        """A refusal of one request, of one tenant's doing, shuts nobody else out."""
+        names = ("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens")
+        error = ProviderError(429)
+        error.litellm_response_headers.update(
+            {name: value for name, value in zip(names, left, strict=True) if value}
+        )
+        worker.attempt(state, "eu")
+        if is_broken:
+            outcomes.broken({"exception": error, **TestBrokenStreams.FACTS})
+        else:
+            outcomes.failed("eu-1", error)
+        assert bool(self.health(worker).waits) is waits
+        assert state.retry_after_s is None
+
+    def test_what_it_asks_for_holds_though_it_says_that_enough_is_left(self, outcomes, worker, state):
+        error = ProviderError(429, "7")
+        error.litellm_response_headers.update(
+            {"x-ratelimit-remaining-requests": "40", "x-ratelimit-remaining-tokens": "5000"}
+        )
+        self.fail(worker, outcomes, state, error, times=1)
+        assert self.health(worker).retry_after_s == pytest.approx(7)
+
+    @pytest.mark.parametrize(("asked", "unasked"), [("7", False), ("1", True), (None, True)])
+    def test_a_wait_knows_whether_it_was_asked_for(self, outcomes, worker, state, asked, unasked):
+        self.fail(worker, outcomes, state, ProviderError(429, None), times=1)
+        self.fail(worker, outcomes, state, ProviderError(429, asked), times=1)
+        worker.clock.advance(2)
+        assert (self.health(worker).waits, self.health(worker).waits_unasked) == ("429", unasked)
+
     def test_zero_asks_for_nothing(self, outcomes, worker, state):
         """C25"""
         self.fail(worker, outcomes, state, ProviderError(429, "0"), times=1)
@@ -468,6 +563,7 @@ class TestProvidersLimits:
         if where == "litellm_response_headers":
             error.litellm_response_headers = httpx.Headers(self.SAID)
         else:
+            error.litellm_response_headers = None
             error.response = httpx.Response(429, headers=self.SAID)
         return error
 

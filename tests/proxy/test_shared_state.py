@@ -49,12 +49,25 @@ def entry(name, **params):
     }
 
 
+def said(error):
+    """With a header, as LiteLLM raises what a provider answered."""
+    error.litellm_response_headers = {"content-length": "2"}
+    return error
+
+
 def server_error():
-    return litellm.InternalServerError("x", "openai", "m")
+    return said(litellm.InternalServerError("x", "openai", "m"))
 
 
 def rate_limited():
-    return litellm.RateLimitError("x", "openai", "m")
+    return said(litellm.RateLimitError("x", "openai", "m"))
+
+
+def no_request():
+    """What LiteLLM 1.106 raises of a body that it cannot make a request of."""
+    error = litellm.APIConnectionError("x", "openai", "m")
+    error.__cause__ = KeyError("function")
+    return error
 
 
 def never_sent():
@@ -318,6 +331,7 @@ KINDS = {
     "failed": (failed(server_error), True, (1, EXPECTED, 0.0)),
     "refused with 429": (failed(rate_limited), True, (1, 0, 0.0)),
     "never sent": (failed(never_sent), True, NOTHING),
+    "no request made of it": (failed(no_request), True, NOTHING),
     "broken in its stream": (broken(server_error), True, (1, EXPECTED, 0.0)),
     "left by its client": (lambda desk: desk.begin(), False, (1, EXPECTED, EXPECTED)),
     "never reported": (lambda desk: desk.begin(), True, (1, EXPECTED, EXPECTED)),
@@ -585,6 +599,32 @@ class TestPanic:
         desk.trip("eu", "us")
         assert desk.select() in {"eu-1", "us-1"}
         assert "every breaker is open" in " ".join(state.groups["gpt"].decision.notes)
+
+    def limit(self, desk, retry_after_s=None):
+        for name in ("eu", "us"):
+            now_s = desk.worker.clock.monotonic()
+            ended = Ended(AttemptStatus.RATE_LIMITED, began_s=now_s, retry_after_s=retry_after_s)
+            desk.shared.end(f"{name}-1", None, ended)
+
+    def test_a_planned_wait_is_passed(self, desk):
+        desk = desk()
+        self.limit(desk)
+        state = prepared(desk)
+        (planned,) = state.groups["gpt"].decision.plan
+        assert desk.select() == planned.deployment_id
+
+    def test_one_that_the_provider_asks_for_meanwhile_is_not(self, desk):
+        desk = desk()
+        self.limit(desk)
+        prepared(desk)
+        self.limit(desk, 30.0)
+        assert refused(desk.select).status == 503
+
+    def test_a_wait_that_came_after_the_plan_is_not(self, desk):
+        desk = desk()
+        prepared(desk)
+        self.limit(desk)
+        assert refused(desk.select).reason is Reason.UNAVAILABLE
 
     def test_the_operator_may_refuse(self, desk):
         desk = desk({"breaker": {"when_all_open": "refuse"}})

@@ -130,6 +130,38 @@ def test_what_more_than_its_breaker_keeps_out_is_not_asked(more):
     assert (ids(found), found.verdict.reason) == ([], Reason.UNAVAILABLE)
 
 
+WAITING = EndpointHealth(waits="429", waits_unasked=True, retry_after_s=4.0)
+
+
+def test_where_all_are_waited_for_one_attempt_goes_to_the_soonest():
+    """One tenant's 429 does not shut a group for all."""
+    decision = plan({"a-1": WAITING, "b-1": replace(WAITING, retry_after_s=2.0)}, [A, B])
+    assert ids(decision) == ["b-1"]
+    assert decision.notes == (
+        "every endpoint is shut: one attempt at the least bad, b (429; left alone for 2.0 s more)",
+    )
+    chosen = decision.assessment_of("b-1")
+    assert (chosen.exclusion, chosen.rank) == (Exclusion.RATE_LIMITED, 0)
+
+
+def test_one_that_is_only_waited_for_comes_before_an_open_breaker():
+    assert ids(plan({"a-1": replace(OPEN, retry_after_s=0.1), "b-1": WAITING}, [A, B])) == ["b-1"]
+
+
+@pytest.mark.parametrize("breaker", [{}, {"breaker": BreakerState.OPEN, "cause": "5 failures in a row"}])
+@pytest.mark.parametrize("is_unasked", [True, False])
+def test_a_wait_that_the_provider_asked_for_is_kept(is_unasked, breaker):
+    found = plan({"a-1": replace(WAITING, waits_unasked=is_unasked, **breaker)}, [A])
+    assert ids(found) == (["a-1"] if is_unasked else [])
+
+
+@pytest.mark.parametrize("kept", [{"tried": ["c-1"]}, {"policy": REFUSING}])
+def test_a_wait_holds_where_an_open_breaker_would(kept):
+    found = plan({"a-1": WAITING}, [A], **kept)
+    assert (ids(found), found.verdict.reason) == ([], Reason.UNAVAILABLE)
+    assert found.verdict.retry_after_s == 4.0
+
+
 def test_an_endpoint_that_may_not_serve_is_not_asked():
     bare = a_candidate("a", clearances=frozenset())
     found = plan({"a-1": OPEN}, [bare])
@@ -175,6 +207,7 @@ healths = st.builds(
     may_probe=st.booleans(),
     retry_after_s=st.none() | st.floats(0, 300),
     waits=st.sampled_from(("", "429")),
+    waits_unasked=st.booleans(),
     requests_left=st.none() | st.integers(-1, 2),
     tokens_left=st.none() | st.integers(0, 1000),
 )
@@ -196,5 +229,6 @@ def test_whatever_is_open_a_plan_stays_inside_the_set(situation, health, when_al
     if through_open:
         assert when_all_open is WhenAllOpen.LEAST_BAD
         assert len(decision.plan) == 1
-        assert {each.exclusion for each in through_open} == {Exclusion.BREAKER_OPEN}
+        assert {each.exclusion for each in through_open} <= {Exclusion.BREAKER_OPEN, Exclusion.RATE_LIMITED}
+        assert not any(each.health.waits and not each.health.waits_unasked for each in through_open)
         assert not any(each.exclusion is None for each in decision.assessments)

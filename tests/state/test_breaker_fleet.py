@@ -97,6 +97,18 @@ def test_a_probe_goes_to_the_worker_that_needs_it():
     assert [worker.health().may_probe for worker in fleet] == [False] * 5 + [True] + [False] * 2
 
 
+def test_what_nobody_wants_the_first_to_come_takes_and_tells():
+    store, fleet = half_open(3)
+    for _ in range(4):
+        store.now_s += 1
+        turn(fleet)
+    assert fleet[1].take()
+    for _ in range(2):
+        # Those whose turn came before its own hear of it with the next.
+        turn(fleet)
+    assert [worker.health().may_probe for worker in fleet] == [False] * 3
+
+
 def test_a_probe_that_a_silent_worker_holds_comes_back():
     store, (dead, alive) = half_open(2)
     dead.want()

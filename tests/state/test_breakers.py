@@ -158,10 +158,60 @@ def test_an_attempt_without_a_probe_counts_while_half_open():
     assert worker.health() == HEALTHY
 
 
-def test_nobody_probes_whom_nobody_wants_to_ask():
+def test_nobody_holds_a_probe_that_nobody_wants():
     _, worker = half_open()
-    assert worker.turn().leases == ()
+    assert {each.want for each in worker.turn().leases} == {0}
     assert not worker.health().may_probe
+
+
+def seldom(every_s, requests, **changes):
+    """Requests that are further apart than demand is remembered, each answered well where it is let through."""
+    store, worker = half_open(**changes)
+    for _ in range(requests):
+        for _ in range(every_s):
+            store.now_s += 1
+            worker.turn()
+        worker.want()
+        if worker.health().may_probe:
+            worker.record(SUCCESS, is_probe=worker.take())
+        yield worker.health().breaker
+
+
+def test_requests_that_are_far_apart_close_it():
+    assert list(seldom(15, 2)) == [BreakerState.HALF_OPEN, BreakerState.CLOSED]
+
+
+def test_what_is_taken_before_it_is_asked_for_is_one_requests():
+    store, worker = half_open()
+    for _ in range(4):
+        store.now_s += 1
+        worker.turn()
+    assert [worker.take(), worker.take()] == [True, False]
+    worker.turn()
+    assert not worker.take()
+    worker.breakers.give_back_probe("d")
+    assert worker.take()
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+def test_what_nobody_held_before_the_store_fell_silent_says_nothing(was_sent):
+    store, worker = half_open()
+    for _ in range(4):
+        store.now_s += 1
+        worker.turn()
+    worker.lose(was_sent=was_sent)
+    assert [worker.take(), worker.take()] == [True, False]
+
+
+def test_a_worker_hears_of_few_deployments_that_nobody_asks():
+    store, worker = a_worker()
+    for number in range(100):
+        worker.record(FAILED, f"d{number:02}", times=5)
+    store.now_s += 10
+    worker.want("d99")
+    told = [(each.resource, each.want) for each in worker.turn().leases]
+    assert len(told) == 65
+    assert told[-1] == ("probe:d99", 1)
 
 
 def test_a_probe_is_one_requests():
