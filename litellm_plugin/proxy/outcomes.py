@@ -21,6 +21,7 @@ from litellm_plugin.proxy.evidence import shows_provider
 from litellm_plugin.proxy.openings import time_left_s
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
 from litellm_plugin.proxy.shared_state import Ended
+from litellm_plugin.proxy.usage import Usage, believable
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 from litellm_plugin.state import read_headers
@@ -45,6 +46,7 @@ class Outcomes:
         runtime.passed = self.passed
         runtime.failed = self._failed_unheard
         self._logged: set[type[Exception]] = set()
+        self._doubted: set[str] = set()
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -102,6 +104,7 @@ class Outcomes:
         used = facts if cache_hit or facts.get("prompt_tokens") or facts.get("completion_tokens") else {}
         if state.call_type is CallType.STORED_RESPONSE:
             used = {}  # The usage of a stored answer was paid for when it was made.
+        usage = self._usage(used, state, attempt)
         if not cache_hit:
             self._remember(state, attempt)
             self._hear(attempt, _answer_headers(facts))
@@ -111,11 +114,31 @@ class Outcomes:
             AttemptStatus.SUCCESS,
             total_ms=(end - start).total_seconds() * 1000,
             first_token_ms=first_token_ms,
-            input_tokens=_whole(used.get("prompt_tokens")),
-            output_tokens=_whole(used.get("completion_tokens")),
-            cost_usd=_billed_usd(used, attempt),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_usd=usage.cost_usd,
             cache_hit=cache_hit,
         )
+
+    def _usage(self, used: Mapping[str, Any], state: Permitted, attempt: Attempt) -> Usage:
+        """What the answer took, as far as it can be believed; says once a deployment where it cannot."""
+        said = Usage(
+            _whole(used.get("prompt_tokens")),
+            _whole(used.get("completion_tokens")),
+            _billed_usd(used, attempt),
+        )
+        usage, name = believable(said, state, attempt), attempt.candidate.deployment_id
+        if usage != said and name not in self._doubted:
+            self._doubted.add(name)
+            self._runtime.log.warning(
+                "Deployment %r told a usage that it cannot have had, %s and %s tokens: clamped to %s and %s",
+                name,
+                said.input_tokens,
+                said.output_tokens,
+                usage.input_tokens,
+                usage.output_tokens,
+            )
+        return usage
 
     def _remember(self, state: Permitted, attempt: Attempt) -> None:
         """Notes what this answer left where, for the requests of the same tenant and classification."""

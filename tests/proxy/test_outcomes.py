@@ -263,6 +263,41 @@ class TestCosts:
         self.succeed(outcomes, response_cost=billed)
         assert attempts(worker)[0]["cost_usd"] == recorded
 
+    @pytest.mark.parametrize(
+        ("candidate", "facts", "tokens"),
+        [
+            pytest.param({}, {"max_output_tokens": 30}, 30, id="the caller's limit"),
+            pytest.param({}, {"max_output_tokens": 30, "output_count": 3}, 90, id="of each answer"),
+            pytest.param({"max_output_tokens": 4096}, {}, 4096, id="the deployment's"),
+            pytest.param({"max_output_tokens": 64}, {"max_output_tokens": 30}, 30, id="the lower"),
+            pytest.param({"max_input_tokens": 8000}, {}, 80_000, id="ten windows"),
+            pytest.param({}, {}, 2_000_000, id="none known"),
+        ],
+    )
+    def test_a_usage_that_cannot_be_is_clamped_and_said_once(
+        self, outcomes, worker, state, caplog, *, candidate, facts, tokens
+    ):
+        for _ in range(2):
+            state.attempts.clear()
+            self.begin(worker, state, replace(self.PRICED, **candidate), **facts)
+            self.succeed(outcomes, completion_tokens=10**12, response_cost=2e9)
+        record = attempts(worker)[0]
+        assert record["output_tokens"] == tokens
+        assert record["cost_usd"] == record["expected_cost_usd"] < 5
+        assert [each.levelname for each in caplog.records if "usage" in each.message] == ["WARNING"]
+
+    def test_where_no_price_is_known_the_bill_shrinks_with_the_tokens(self, outcomes, worker, state):
+        self.begin(worker, state, Candidate("eu-1", "eu", prices=Prices()), max_output_tokens=30)
+        self.succeed(outcomes, completion_tokens=3990, response_cost=4.0)
+        assert attempts(worker)[0]["cost_usd"] == pytest.approx(0.04)
+
+    def test_less_than_nothing_is_unknown(self, outcomes, worker, state):
+        self.begin(worker, state, self.PRICED)
+        self.succeed(outcomes, prompt_tokens=10, completion_tokens=-5, response_cost=-1.0)
+        (record,) = attempts(worker)
+        assert (record["input_tokens"], record["output_tokens"]) == (10, None)
+        assert record["cost_usd"] == record["expected_cost_usd"]
+
     def test_the_next_answer_is_expected_to_be_as_long(self, outcomes, worker, state):
         self.begin(worker, state, self.PRICED, workload="support")
         self.succeed(outcomes)
