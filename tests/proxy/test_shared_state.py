@@ -23,6 +23,7 @@ from litellm_plugin.routing import BreakerState
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.facts import CallType
 from litellm_plugin.state import MemoryExchange
+from litellm_plugin.state.exchange import Batch, Contribution, HashChange
 from litellm_plugin.state.leases import FIRST_SHARE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -773,6 +774,25 @@ class TestObserved:
 
 
 class TestSeveralWorkers:
+    async def test_who_writes_of_deployments_that_nobody_has_is_not_heard(self, desk):
+        """C14"""
+        desk = desk()
+        exchange = MemoryExchange(desk.worker.clock.wall)
+        desk.shared.connect(exchange)
+        now_s = desk.worker.clock.wall()
+        counts = {f"bad:{name}": 50 for name in ("eu-1", *(f"x{number}" for number in range(100)))}
+        said = f"{now_s * 1000:.0f} 0 -1 60000 -1 -1 -1"
+        changes = (
+            HashChange(f"health:{int(now_s // 5)}", 60.0, add=counts),
+            HashChange("provider-limits", 60.0, put={"us-1": said, "x1": said}),
+        )
+        await exchange.exchange(Batch("somebody", 1, Contribution(changes)))
+        await desk.shared.synchronise()
+        breakers = desk.shared.report()["breakers"]
+        assert (breakers["deployments"].keys(), breakers["skipped"]) == ({"eu-1"}, 100)
+        assert desk.shared.health_of("us-1").waits
+        assert not desk.shared.health_of("x1").waits
+
     async def test_a_request_that_is_larger_than_a_lease_gets_a_larger_one(self, desk):
         """Each of four workers holds a part of a limit that would cover the request."""
         desk = desk(UNBOUND, budgets=[], names=("eu",), tpm=1100)
