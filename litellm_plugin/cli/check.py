@@ -22,6 +22,7 @@ from litellm_plugin.proxy.selfcheck import (
     read_policy,
     read_shadow,
     registration_findings,
+    synthetic_endpoints,
 )
 from litellm_plugin.routing import Static
 from litellm_plugin.settings import Flags
@@ -113,6 +114,10 @@ def _summary(policy: PolicySnapshot, settings: Mapping[str, Any]) -> Iterator[st
     yield f"  permits: header {policy.permit.header}, audience {policy.permit.audience}, binding {policy.permit.binding}"
     endpoints = declared_endpoints(settings)
     yield f"  endpoints: {', '.join(endpoints) or 'none'} (deployments: {len(deployment_ids(settings))})"
+    probing = policy.probing
+    if probing is not None:
+        asked = ", ".join(synthetic_endpoints(settings)) or "none declares synthetic_prompts"
+        yield f"  probed: {asked} (after {probing.every_s:g} s of silence, {probing.requests_per_hour} an hour at most)"
     yield f"  classifications: {', '.join(sorted(policy.requirements))}"
     for rule in (*policy.routing.rules.rules, policy.routing.rules.default):
         yield f"  rule: {rule.name} → {_strategy(rule)}"

@@ -122,6 +122,11 @@ def _facts(facts: CandidateFacts) -> Iterator[tuple[str, Any, str]]:
     yield from _further_prices(candidate, sources)
     for name, value in _others(candidate):
         yield name, value, sources.get(name, "")
+    yield (
+        "synthetic_prompts",
+        facts.takes_synthetic_prompts,
+        "declared" if facts.takes_synthetic_prompts else "",
+    )
     for capability in sorted(candidate.capabilities):
         yield f"capability {capability}", True, sources.get(f"capabilities.{capability}", "")
 
@@ -172,6 +177,8 @@ def _text(name: str, value: object) -> str:
             return "undeclared" if name in _DECLARED_ALONE else "unknown"
         case True:
             return "yes"
+        case False:
+            return "no"
         case list():
             return ", ".join(map(str, value)) or "none"
         case float():

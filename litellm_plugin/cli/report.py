@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from litellm_plugin.records import ATTEMPT_SCHEMA, DECISION_SCHEMA
+from litellm_plugin.records import ATTEMPT_SCHEMA, DECISION_SCHEMA, PROBE_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -183,6 +183,9 @@ class _Table:
         elif record.get("schema") == ATTEMPT_SCHEMA:
             self._records += 1
             self._add(record)
+        elif record.get("schema") == PROBE_SCHEMA:
+            # No request stands behind it, and nobody expected a cost of it.
+            self._records += 1
         else:
             self._foreign += 1
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from litellm_plugin.proxy.cost_map import is_known, known_model, resolved
+from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts
 from litellm_plugin.proxy.prices import DECLARED, PARAMS, price_list
 from litellm_plugin.routing.candidates import Candidate
 from litellm_plugin.routing.facts import Capability
@@ -40,10 +41,12 @@ class CandidateFacts:
         candidate: The facts.
         sources: Where each known fact stands, by its name in `Candidate` or, as `prices.input_usd`, in its
             prices: `declared` (in `model_info`), `litellm_params`, `cost map NAME` or `default`.
+        takes_synthetic_prompts: Whether it may be asked with the plugin's own prompt.
     """
 
     candidate: Candidate
     sources: Mapping[str, str]
+    takes_synthetic_prompts: bool = False
 
 
 def deployment_id(entry: Mapping[str, Any]) -> str:
@@ -119,7 +122,7 @@ def candidate_facts(entry: Mapping[str, Any]) -> CandidateFacts:
         ),
     )
     of_prices = {f"prices.{member}": source for member, source in prices.sources.items()}
-    return CandidateFacts(read, {**found.sources, **of_prices})
+    return CandidateFacts(read, {**found.sources, **of_prices}, allows_synthetic_prompts(entry))
 
 
 class _Found:

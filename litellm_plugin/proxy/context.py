@@ -219,7 +219,27 @@ class Denied:
     """A request that ended in admission; anything that still runs for it may call nothing."""
 
 
-RequestState: TypeAlias = Permitted | Administrative | Spared | Denied
+@dataclass(slots=True, eq=False)
+class SyntheticCall:
+    """A call with the plugin's own prompt, at one deployment, behind which no request stands.
+
+    No request can have it: admission gives each one another state, and this one counts only while the prober itself
+    holds this very object.
+
+    Attributes:
+        deployment_id: The one deployment that it may go to.
+        is_made: Whether it passed the final check; it does so once, whatever LiteLLM repeats.
+        is_refused: Whether the final check refused it, at first or when LiteLLM repeated it.
+        closed: Whether it is over, so that nothing may be sent on its behalf.
+    """
+
+    deployment_id: str
+    is_made: bool = False
+    is_refused: bool = False
+    closed: bool = False
+
+
+RequestState: TypeAlias = Permitted | Administrative | Spared | Denied | SyntheticCall
 
 _state: Final[ContextVar[RequestState | None]] = ContextVar("permit_router_request", default=None)
 

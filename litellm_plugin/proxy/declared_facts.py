@@ -27,10 +27,38 @@ FACTS: Final = (
     "max_output_tokens",
     "cache_lifetime_seconds",
     "prices",
+    "synthetic_prompts",
 )
+ASKED_MODES: Final = ("chat", "embedding")
+"""What deployments are asked, by LiteLLM's `mode` of their model."""
+
 _CAPABILITIES: Final = tuple(str(each) for each in Capability)
 _LANGUAGE_CHARS: Final = 2
 _REFERENCE: Final = "os.environ/"
+
+
+def allows_synthetic_prompts(entry: Mapping[str, Any]) -> bool:
+    """Whether a deployment declares that it may be asked with the plugin's own prompt: `true`, and nothing like it.
+
+    Args:
+        entry: An entry of LiteLLM's model list.
+    """
+    info = entry.get("model_info")
+    return isinstance(info, Mapping) and info.get("synthetic_prompts") is True
+
+
+def why_not_asked(params: Mapping[str, Any], mode: object) -> str | None:
+    """Why a deployment is not asked whatever it declares; None where it is.
+
+    Args:
+        params: Its `litellm_params`.
+        mode: What LiteLLM says that its model does; None stands for chat.
+    """
+    if "*" in str(params.get("model") or ""):
+        return "a wildcard names no model to ask"
+    if mode is not None and mode not in ASKED_MODES:
+        return f"its mode is {_shown(mode)}, and only {' and '.join(ASKED_MODES)} are asked"
+    return None
 
 
 def fact_findings(
@@ -56,6 +84,9 @@ def fact_findings(
         if value is not None and not is_right(value):
             yield f"{where}: model_info.{key} is {_shown(value)}; {expected} is expected"
     yield from _unknown_capabilities(where, info)
+    unasked = why_not_asked(params, info.get("mode")) if info.get("synthetic_prompts") is True else None
+    if unasked is not None:
+        yield f"{where}: model_info.synthetic_prompts is true, but {unasked}; remove it"
     yield from _undeclared(where, info, policy)
     for place, values in (("model_info", info), ("litellm_params", params)):
         yield from _unreadable_prices(f"{where}: {place}", values)
@@ -164,4 +195,5 @@ _SHAPES: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "a number of seconds above 0",
     ),
     "prices": (lambda value: isinstance(value, Mapping), "a table of prices by tenant tier"),
+    "synthetic_prompts": (lambda value: isinstance(value, bool), "true or false"),
 }

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import litellm
 
 from litellm_plugin.proxy.candidate_facts import candidate, deployment_id, endpoint_name
-from litellm_plugin.proxy.cost_map import resolved
+from litellm_plugin.proxy.cost_map import known_model, resolved
+from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, why_not_asked
 from litellm_plugin.proxy.fields import DESTINATION
 from litellm_plugin.proxy.quota_facts import quota
 from litellm_plugin.routing import CandidateGroup
@@ -129,6 +130,12 @@ class Deployments:
         entries = router.get_model_list() or [] if router is not None else []
         return {deployment_id(entry): quota(entry) for entry in entries}
 
+    def synthetic(self) -> dict[str, str]:
+        """The deployments that may be asked with the plugin's own prompt: their modes, by id."""
+        router = self.router()
+        entries = router.get_model_list() or [] if router is not None else []
+        return {deployment_id(entry): mode for entry in entries if (mode := asked_mode(entry)) is not None}
+
     def _candidate(self, entry: Mapping[str, Any]) -> Candidate:
         info, params, prices = entry.get("model_info"), entry.get("litellm_params"), litellm.model_cost
         name = deployment_id(entry)
@@ -157,6 +164,17 @@ def provider_name(entry: Mapping[str, Any]) -> str:
     """LiteLLM's name of the provider that a configured deployment calls."""
     params: Mapping[str, Any] = entry.get("litellm_params") or {}
     return resolved(str(params.get("model") or ""), _text(params.get("custom_llm_provider")))[1]
+
+
+def asked_mode(entry: Mapping[str, Any]) -> str | None:
+    """What a configured deployment is asked when it is asked with the plugin's own prompt; None where it is not."""
+    if not allows_synthetic_prompts(entry):
+        return None
+    info: Mapping[str, Any] = entry.get("model_info") or {}
+    params: Mapping[str, Any] = entry.get("litellm_params") or {}
+    known = known_model(info, params, provider_name(entry))[1]
+    mode = info.get("mode") or known.get("mode")
+    return str(mode or "chat") if why_not_asked(params, mode) is None else None
 
 
 def mismatch(call: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:

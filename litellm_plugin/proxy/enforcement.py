@@ -17,7 +17,7 @@ from litellm_plugin.proxy.bodies import refusal
 from litellm_plugin.proxy.caller_facts import CallerFacts, said_in_body, utc_moment
 from litellm_plugin.proxy.candidate_facts import identity
 from litellm_plugin.proxy.content_urls import CONTENT_URLS, urls_refused
-from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, current_state
+from litellm_plugin.proxy.context import Attempt, Permitted, RoutedGroup, SyntheticCall, current_state
 from litellm_plugin.proxy.deployments import deployment_id, endpoint_name, mismatch, provider_name
 from litellm_plugin.proxy.egress import not_cleared
 from litellm_plugin.proxy.fields import scrub
@@ -31,6 +31,7 @@ from litellm_plugin.proxy.planning import (
     untried,
 )
 from litellm_plugin.proxy.stored import read_stored_id
+from litellm_plugin.proxy.synthetic import check_synthetic
 from litellm_plugin.routing import (
     CallType,
     Candidate,
@@ -167,6 +168,10 @@ class Enforcement:
         Raises:
             RequestDenied: The deployment is not in the set, or the call would not go to it.
         """
+        synthetic = self.synthetic()
+        if synthetic is not None:
+            carried = check_synthetic(synthetic, call, self._runtime.deployments)
+            return {**carried, "max_retries": _NO_RETRIES}
         state = self.permitted()
         wanted_id = deployment_id(call)
         ongoing = state.open_attempt(wanted_id)
@@ -260,6 +265,13 @@ class Enforcement:
                 "A model call outside a request with a valid permit was refused; nothing was sent.",
             )
         )
+
+    def synthetic(self) -> SyntheticCall | None:
+        """The prober's own call, if it is what runs here; None in any request, and for one that is over."""
+        state = current_state()
+        if not isinstance(state, SyntheticCall) or state.closed:
+            return None
+        return state if state is self._runtime.asking else None
 
     def _pin(self, state: Permitted, data: Mapping[str, Any]) -> str | None:
         """Pins a request that names a stored response to the one deployment that holds it.

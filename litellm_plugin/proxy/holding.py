@@ -23,7 +23,7 @@ from litellm.litellm_core_utils.custom_logger_registry import CustomLoggerRegist
 from litellm.types.guardrails import GuardrailEventHooks
 
 from litellm_plugin.errors import RequestDenied
-from litellm_plugin.proxy.context import Permitted, current_state
+from litellm_plugin.proxy.context import Permitted, SyntheticCall, current_state
 from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.egress import (
     CONTENT_FREE,
@@ -223,6 +223,9 @@ class Holding:
     def _holds_names(self, names: frozenset[str]) -> bool:
         """Whether one of these names may not receive what runs here; what has no name may receive nothing."""
         state = current_state()
+        if isinstance(state, SyntheticCall):
+            # It is no request of anybody's: what tells of it is the decision log.
+            return True
         if not isinstance(state, Permitted):
             return not names or bool(names & self.table.restricted)
         return not names or bool(names & state.held)

@@ -15,6 +15,7 @@ from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.proxy.observe import ObservedCalls
 from litellm_plugin.proxy.outcomes import Outcomes
 from litellm_plugin.proxy.schemas import PUBLISHED_CONTENT
+from litellm_plugin.proxy.synthetic import select_synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,9 @@ class PermitRouter(CustomLogger):  # type: ignore[misc] # LiteLLM's classes are 
                 self._observed.select(model, healthy_deployments)
             return healthy_deployments
         try:
+            synthetic = self._enforcement.synthetic()
+            if synthetic is not None:
+                return select_synthetic(synthetic, healthy_deployments)
             chosen = self._enforcement.select(model, healthy_deployments)
             entry = next(each for each in healthy_deployments if deployment_id(each) == chosen)
             if request_kwargs is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -107,7 +108,7 @@ class Outcomes:
         usage = self._usage(used, state, attempt)
         if not cache_hit:
             self._remember(state, attempt)
-            self._hear(attempt, _answer_headers(facts))
+            self._hear(attempt, answer_headers(facts))
         self._close(
             state,
             attempt,
@@ -323,6 +324,46 @@ def _billed_usd(used: Mapping[str, Any], attempt: Attempt) -> float | None:
     return billed_usd if billed_usd or attempt.expected_cost_usd is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an exception of LiteLLM says of an attempt.
+
+    Attributes:
+        status: How it ended.
+        http_status: What the provider answered; None when it did not.
+        headers: The headers of that answer; empty without one.
+        retry_after_s: When the provider asked to come back; None when it did not.
+        was_sent: Whether the provider may have begun it.
+        shows_provider: Whether the provider stands behind it at all.
+    """
+
+    status: AttemptStatus
+    http_status: int | None
+    headers: Mapping[str, object]
+    retry_after_s: float | None
+    was_sent: bool
+    shows_provider: bool
+
+
+def read_failure(exception: BaseException, now: float) -> Failure:
+    """Reads an exception that ended an attempt.
+
+    Args:
+        exception: What LiteLLM raised.
+        now: Wall clock, seconds since the epoch.
+    """
+    status, headers = classify(exception), _headers(exception)
+    retry_after_s = _retry_after_s(exception, now) if status.is_retryable else None
+    return Failure(
+        status=status,
+        http_status=_http_status(exception),
+        headers=headers if isinstance(headers, Mapping) else {},
+        retry_after_s=0.0 if _has_room(exception, status) else retry_after_s,
+        was_sent=not _was_never_sent(exception, None),
+        shows_provider=shows_provider(exception, None),
+    )
+
+
 def classify(exception: BaseException) -> AttemptStatus:
     """Puts an exception of LiteLLM into one of the classes that health and retries tell apart."""
     if isinstance(exception, litellm.ContextWindowExceededError):
@@ -393,7 +434,7 @@ def _has_room(exception: BaseException, status: AttemptStatus) -> bool:
     return said.retry_after_s is None and all(each is not None and each.remaining > 0 for each in limits)
 
 
-def _answer_headers(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def answer_headers(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the provider said of itself: LiteLLM puts its own counts of a model group beside it, under the same names."""
     headers = (facts.get("hidden_params") or {}).get("additional_headers")
     if not isinstance(headers, Mapping):

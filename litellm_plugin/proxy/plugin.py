@@ -23,6 +23,7 @@ from litellm_plugin.proxy.openings import watch_openings
 from litellm_plugin.proxy.paths import RouteTable
 from litellm_plugin.proxy.policy_loader import PolicyLoader
 from litellm_plugin.proxy.presence import Presence, exception_middleware
+from litellm_plugin.proxy.prober import Prober
 from litellm_plugin.proxy.redirects import forbid_redirects
 from litellm_plugin.proxy.reload import Reload
 from litellm_plugin.proxy.repeats import forbid_repeats
@@ -118,6 +119,8 @@ def _build(flags: Flags) -> PermitRouter:
     _runtime.holding.install()
     _runtime.reload = Reload(_runtime, loader, egress=egress, opened=partial(_opened, routes))
     _runtime.reload.listen()
+    if not _runtime.observes:
+        _runtime.probe = Prober(_runtime).run
     _runtime.start()
     return router
 

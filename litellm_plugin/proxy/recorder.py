@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litellm_plugin.errors import Reason, RecordNotWritten, RequestDenied, Verdict
-from litellm_plugin.records import PermitFacts, RequestIds, attempt_record, decision_record
+from litellm_plugin.records import PermitFacts, RequestIds, attempt_record, decision_record, probe_record
 from litellm_plugin.settings import Mode
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.paths import Route
     from litellm_plugin.records import Counters, DecisionLog, ShadowedDecision
-    from litellm_plugin.routing import Decision
+    from litellm_plugin.routing import Candidate, Decision
     from litellm_plugin.routing.attempts import AttemptStatus
 
 _REFUSALS_PER_SECOND = 100
@@ -217,6 +217,41 @@ class Recorder:
             self._write(record)
         except RequestDenied:  # The call was made; there is nothing left to deny.
             return
+
+    def probe(
+        self,
+        probe_id: str,
+        candidate: Candidate,
+        cause: str,
+        *,
+        status: AttemptStatus | None = None,
+        **facts: Any,
+    ) -> None:
+        """Records a call with the plugin's own prompt: before it is sent, and again with how it ended.
+
+        Args:
+            probe_id: Joins the two.
+            candidate: The deployment that is asked.
+            cause: Why.
+            status: How it ended; None before it is sent.
+            facts: What else is known of its end (`probe_record`).
+
+        Raises:
+            RequestDenied: The log is required and did not take the record.
+        """
+        self._write(
+            probe_record(
+                time=self._time(),
+                probe_id=probe_id,
+                instance=self._instance,
+                config_hash=self.config_hash,
+                deployment_id=candidate.deployment_id,
+                endpoint=candidate.endpoint,
+                cause=cause,
+                status=status,
+                **facts,
+            )
+        )
 
     def _write(self, record: dict[str, object]) -> None:
         try:

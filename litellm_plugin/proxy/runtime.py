@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 from collections import deque
+from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -37,11 +38,11 @@ from litellm_plugin.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
     from litellm_plugin.permit import Claim, ClaimPolicy, KeySource, Permit, PermitVerifier, Revocations
-    from litellm_plugin.proxy.context import Permitted
+    from litellm_plugin.proxy.context import Permitted, SyntheticCall
     from litellm_plugin.proxy.reload import Reload
     from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.records import DecisionLog
@@ -96,6 +97,8 @@ class Runtime:
         passed: Closes an attempt by its answer's status, where no hook will; the outcomes put themselves here.
         abandon: Closes what is open of a request; the outcomes put themselves here.
         holding: Keeps callbacks from running that may not.
+        probe: Asks deployments that nobody asks, until nobody is to be asked any more; None where that is not done.
+        asking: The call with the plugin's own prompt that is under way; None without one.
     """
 
     def __init__(self, clock: Clock | None = None, router: Any | None = None) -> None:
@@ -119,6 +122,8 @@ class Runtime:
         self.failed: Callable[[str, Exception], None] = _ignore
         self.passed: Callable[[Permitted, int | None], None] = _nothing
         self.holding = Holding(EgressTable(), own=None)
+        self.probe: Callable[[], Coroutine[None, None, None]] | None = None
+        self.asking: SyntheticCall | None = None
         self._told: list[Fault] = []
         self._missing_deployments = 0
         self._rounds = 0
@@ -134,6 +139,7 @@ class Runtime:
         self._task: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None
+        self._probes: asyncio.Task[None] | None = None
         self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
@@ -301,11 +307,15 @@ class Runtime:
             self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
         if self._beat is None or self._beat.done():
             self._beat = loop.create_task(self.shared.watch.keep_beating(), name="permit-router-beat")
+        wants_probes = self.policy is not None and self.policy.probing is not None
+        if wants_probes and self.probe is not None and (self._probes is None or self._probes.done()):
+            # Nothing of the request in which this may run is to go along.
+            self._probes = loop.create_task(self.probe(), name="permit-router-probes", context=Context())
 
     async def stop(self) -> None:
         """Ends the background tasks and closes the connections to the shared store."""
-        tasks = [each for each in (self._task, self._beat) if each is not None]
-        self._task = self._beat = None
+        tasks = [each for each in (self._task, self._beat, self._probes) if each is not None]
+        self._task = self._beat = self._probes = None
         if self.reload is not None:
             await self.reload.stop()
         for task in tasks:
@@ -486,7 +496,7 @@ class Runtime:
         # Until LiteLLM made its router there is nothing to look at.
         if self._rounds % _DEPLOYMENT_ROUNDS == 0 or self.known_endpoints is None:
             self._look_for_deployments()
-            self.shared.declare(self.deployments.quotas())
+            self.shared.declare(self.deployments.quotas(), self.deployments.synthetic())
             self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints
         self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.proxy.declared_facts import fact_findings
+from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, fact_findings
 from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
 from litellm_plugin.proxy.litellm_redis import with_litellm_redis
@@ -212,6 +212,13 @@ def deployment_ids(config: Mapping[str, Any]) -> tuple[str, ...]:
 def declares_languages(config: Mapping[str, Any]) -> bool:
     """Whether a deployment of LiteLLM's model list declares the languages it covers."""
     return any(info.get("languages") is not None for info in _infos(config))
+
+
+def synthetic_endpoints(config: Mapping[str, Any]) -> list[str]:
+    """The ids of the deployments of LiteLLM's model list that may be asked with the plugin's own prompt."""
+    return [
+        str(entry["model_info"].get("id")) for entry in _model_list(config) if allows_synthetic_prompts(entry)
+    ]
 
 
 def _opened(policy: PolicySnapshot) -> Iterator[str]:

@@ -7,13 +7,13 @@ found out here, and takes what the others told it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
 from litellm_plugin.routing.eligibility import quota_missing
-from litellm_plugin.routing.health import HEALTHY
+from litellm_plugin.routing.health import HEALTHY, BreakerState
 from litellm_plugin.routing.panic import PASSABLE
 from litellm_plugin.state import (
     Breakers,
@@ -24,6 +24,7 @@ from litellm_plugin.state import (
     MemoryExchange,
     MemoryStore,
     Outcome,
+    Probing,
     ProviderLimits,
     Quotas,
     QuotaUse,
@@ -32,6 +33,7 @@ from litellm_plugin.state import (
     SharedClock,
     SharedLatency,
     Synchroniser,
+    TurnEnd,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.routing import Candidate, Decision, StatisticsSnapshot
     from litellm_plugin.routing.attempts import AttemptStatus, Measurement
+    from litellm_plugin.routing.budgets import BudgetAccount
     from litellm_plugin.settings import PolicySnapshot
-    from litellm_plugin.state import Exchange, Quota
+    from litellm_plugin.state import Exchange, Quota, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,9 @@ class SharedState:
         self._provider_limits = ProviderLimits(clock.monotonic)
         self._budgets = Budgets(self._book)
         self._retries = RetryBudget(clock.monotonic)
+        self._probing = Probing(
+            self._statistics.measured_at_s, self._half_open, self._may_be_probed, clock.monotonic
+        )
         self.watch: Final = LoopWatch(clock.monotonic)
         self._exchange: Exchange = MemoryExchange(self._shared_clock.now_s)
         self._sync = self._synchroniser()
@@ -117,13 +123,20 @@ class SharedState:
     def use(self, policy: PolicySnapshot) -> None:
         """Takes what a policy says of breakers and retries; what is known stays."""
         self._breakers.use(policy.breaker)
+        self._probing.use(policy.probing)
         budget = policy.routing.retries.budget
         if budget is not None:
             self._retries.use(budget.window_s)
 
-    def declare(self, quotas: Mapping[str, Quota]) -> None:
-        """Replaces the limits of deployments, by deployment id: one entry for each that is configured."""
+    def declare(self, quotas: Mapping[str, Quota], synthetic: Iterable[str] = ()) -> None:
+        """Replaces the limits of deployments, by deployment id: one entry for each that is configured.
+
+        Args:
+            quotas: Their limits.
+            synthetic: Those that may be asked with the plugin's own prompt.
+        """
         self._quotas.declare(quotas)
+        self._probing.declare(synthetic)
         if quotas:
             self._breakers.know(quotas)
             self._provider_limits.know(quotas)
@@ -257,6 +270,59 @@ class SharedState:
             self._shared_clock.now_s(),
         )
 
+    @property
+    def turn(self) -> Turn | None:
+        """The deployment that this worker may ask with the plugin's own prompt now; None without one."""
+        return self._probing.granted
+
+    def take_turn(
+        self, turn: Turn, tokens: int, expected_usd: float | None, accounts: Iterable[BudgetAccount]
+    ) -> Hold | None:
+        """Begins an attempt that no request stands behind; None, and the turn given back, where it has no room.
+
+        Args:
+            turn: The turn that was granted.
+            tokens: How many tokens it is expected to have.
+            expected_usd: What it is expected to cost; None when a price is unknown.
+            accounts: The budgets that it is paid from.
+        """
+        name = turn.deployment_id
+        is_probe = self._breakers.take_probe(name, self._shared_clock.now_s())
+        paid = tuple(accounts)
+        has_budget = all(self._budgets[each] > (expected_usd or 0.0) for each in paid)
+        # Its quota is told before its breaker: only what is half open needs a probe.
+        is_open = not is_probe and self.health_of(name).breaker is not BreakerState.CLOSED
+        quota = self._quotas.reserve(name, tokens) if has_budget and not is_open else None
+        if quota is None:
+            if is_probe:
+                self._breakers.give_back_probe(name)
+            self._probing.put_off(turn)
+            return None
+        self._probing.begin(turn)
+        self._statistics.begin(name)
+        return Hold(name, is_probe, quota, self._budgets.spend(paid, expected_usd))
+
+    def put_off(self, turn: Turn) -> None:
+        """Gives back a turn that cannot be taken."""
+        self._probing.put_off(turn)
+
+    def end_turn(self, turn: Turn, hold: Hold, ended: Ended, measured: Measurement | None) -> None:
+        """Ends such an attempt, as `end` does that of a request.
+
+        Args:
+            turn: The turn that was taken.
+            hold: What it took.
+            ended: How it ended.
+            measured: The times of it; None where it tells nothing of the deployment.
+        """
+        self.end(turn.deployment_id, hold, ended)
+        how = str(ended.status) if ended.is_measured else "refused"
+        if measured is None:
+            self._probing.end(turn, TurnEnd(how, tells=False))
+            return
+        self.measure(measured)
+        self._probing.end(turn, TurnEnd(how, measured.first_token_ms, measured.total_ms))
+
     def measure(self, measurement: Measurement) -> None:
         """Takes the times of an ended attempt into account."""
         self._statistics.record(measurement)
@@ -287,7 +353,22 @@ class SharedState:
             "store": dict(self._sync.health()),
             "workers": self._roster.count(),
             "breakers": dict(self._breakers.report(self._shared_clock.now_s())),
+            "probing": dict(self._probing.report()) if self._probing.is_on else None,
         }
+
+    def _half_open(self) -> set[str]:
+        """What is half open and has a probe that nobody wants."""
+        return {
+            name
+            for name, each in self._breakers.health(self._shared_clock.now_s()).items()
+            if each.breaker is BreakerState.HALF_OPEN and each.may_probe
+        }
+
+    def _may_be_probed(self, deployment_id: str) -> bool:
+        """Whether breaker, provider and limits leave room for one more attempt."""
+        health = self.health_of(deployment_id)
+        has_room = health.requests_left != 0 and health.tokens_left != 0
+        return has_room and not health.is_open and not health.waits
 
     def _settle(self, hold: Hold, ended: Ended) -> None:
         if not ended.was_sent:
@@ -305,6 +386,7 @@ class SharedState:
             self._breakers,
             self._book,
             self._provider_limits,
+            self._probing,
             SharedLatency(self._statistics),
         )
         return Synchroniser(parts, self._exchange, self._worker, self._shared_clock)

@@ -6,18 +6,21 @@ from litellm_plugin.records.decision_log import DecisionLog, FileDecisionLog, Nu
 from litellm_plugin.records.record import (
     ATTEMPT_SCHEMA,
     DECISION_SCHEMA,
+    PROBE_SCHEMA,
     PermitFacts,
     Record,
     RequestIds,
     ShadowedDecision,
     attempt_record,
     decision_record,
+    probe_record,
 )
 from litellm_plugin.records.schema import schemas
 
 __all__ = [
     "ATTEMPT_SCHEMA",
     "DECISION_SCHEMA",
+    "PROBE_SCHEMA",
     "ChainBreak",
     "ChainHead",
     "ChainReport",
@@ -32,6 +35,7 @@ __all__ = [
     "ShadowedDecision",
     "attempt_record",
     "decision_record",
+    "probe_record",
     "schemas",
     "verify_chain",
 ]

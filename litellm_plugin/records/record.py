@@ -1,8 +1,8 @@
-"""The record: what one decision or one attempt leaves behind, as a JSON object.
+"""The record: what one decision, one attempt or one synthetic call leaves behind, as a JSON object.
 
 The builders take no prompt, answer, key, permit or header value, so none can reach a record.
 Text is cut to `TEXT_CHARS`, a verdict's message to `MESSAGE_CHARS`, and a number that is not
-finite becomes null. The shapes are fixed by `decision.schema.json` and `attempt.schema.json`.
+finite becomes null. The shapes are fixed by `decision.schema.json`, `attempt.schema.json` and `probe.schema.json`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Record: TypeAlias = dict[str, object]
 
 DECISION_SCHEMA = "permit-router/decision/1"
 ATTEMPT_SCHEMA = "permit-router/attempt/1"
+PROBE_SCHEMA = "permit-router/probe/1"
 
 TEXT_CHARS = 128
 MESSAGE_CHARS = 512
@@ -241,6 +242,60 @@ def attempt_record(
         "cache_hit": cache_hit,
         "is_final": is_final,
         "would_have": _chosen(would_have),
+    }
+
+
+def probe_record(
+    *,
+    time: str,
+    probe_id: str,
+    instance: str,
+    config_hash: str,
+    deployment_id: str,
+    endpoint: str,
+    cause: str,
+    status: AttemptStatus | None,
+    http_status: int | None = None,
+    error_class: str | None = None,
+    total_ms: float | None = None,
+    first_token_ms: float | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    cost_usd: float | None = None,
+) -> Record:
+    """Builds the record of a call with the plugin's own prompt, behind which no request stands.
+
+    Args:
+        time: ISO 8601 in UTC with milliseconds.
+        probe_id: Joins what is written before it is sent with what is written after.
+        instance: Which worker asks.
+        config_hash: The hash of the policy snapshot in force.
+        deployment_id: LiteLLM's id of the deployment.
+        endpoint: The deployment's endpoint name.
+        cause: `silent` or `half_open`.
+        status: How it ended; None before it is sent.
+        http_status: The provider's status; None when none came.
+        error_class: The class of the error, never its text.
+        total_ms: Time until the whole answer or the error.
+        first_token_ms: Time until the first token.
+        input_tokens: Prompt tokens, as the provider says.
+        output_tokens: Completion tokens, as the provider says.
+        cost_usd: What it costs by the deployment's prices; None when one is unknown.
+    """
+    return {
+        **_heading(PROBE_SCHEMA, time, RequestIds(probe_id), instance, config_hash),
+        "deployment_id": _cut(deployment_id),
+        "endpoint": _cut(endpoint),
+        "cause": cause,
+        "event": "asked" if status is None else "ended",
+        "status": None if status is None else str(status),
+        "http_status": http_status,
+        "error_class": _text(error_class),
+        "total_ms": _milliseconds(total_ms),
+        "first_token_ms": _milliseconds(first_token_ms),
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cost_usd": _number(cost_usd),
     }
 
 

@@ -232,6 +232,27 @@ def by_deployment(readings: Iterable[BudgetReading]) -> dict[str, list[BudgetRea
     return found
 
 
+def accounts_without_permit(
+    budgets: Iterable[Budget], candidate: Candidate, day: str
+) -> tuple[BudgetAccount, ...]:
+    """What a call that no permit stands behind is paid from: its endpoint's and its provider's budgets.
+
+    Those with a condition are of the requests that meet it, and of no such call.
+
+    Args:
+        budgets: The policy's budgets.
+        candidate: Who answers.
+        day: The day in UTC, `2026-11-22`.
+    """
+    subjects = {BudgetPer.ENDPOINT: candidate.endpoint, BudgetPer.PROVIDER: candidate.provider}
+    return tuple(
+        BudgetAccount(each.name, subject, each.period, period_id, each.limit_usd, resets_at)
+        for each in budgets
+        if each.where is None and (subject := subjects.get(each.per)) is not None
+        for period_id, resets_at in (_period(each.period, day),)
+    )
+
+
 def _subjects(
     per: BudgetPer, facts: RequestFacts, scope: RoutingScope, candidates: Iterable[Candidate]
 ) -> Mapping[str, frozenset[str] | None]:

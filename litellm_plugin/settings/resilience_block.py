@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from litellm_plugin.routing import AttemptStatus, Retry, RetryBudgetRule, RetryPolicy, WhenAllOpen
 from litellm_plugin.routing.retries import DEFAULT_DEADLINE_MS
 from litellm_plugin.settings.model import StrictModel
+from litellm_plugin.settings.probing_block import ProbingBlock
 from litellm_plugin.state import BreakerPolicy
 
 Following = Literal["next", "stop"]
@@ -124,6 +125,8 @@ class ResilienceBlock(StrictModel):
     """How many retries an endpoint's requests may have together; `null` for no limit. See [retry budget](routing.md#retry-budget)."""
     breaker: BreakerBlock | None = BreakerBlock()
     """When a deployment is left alone; `null` for never, whatever it answers. See [breakers](routing.md#breakers)."""
+    probing: ProbingBlock | None = None
+    """Whether deployments that nobody asks are asked with a constant prompt; `null` for never. See [probing](routing.md#probing)."""
 
     @property
     def when_all_open(self) -> WhenAllOpen:

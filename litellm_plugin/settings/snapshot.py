@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from litellm_plugin.settings.flags import Flags
     from litellm_plugin.settings.permit_block import PermitBlock
-    from litellm_plugin.state import BreakerPolicy
+    from litellm_plugin.state import BreakerPolicy, ProbingPolicy
 
 _POLICY_FILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
@@ -53,6 +53,7 @@ class PolicySnapshot:
         shadow: The file of a second policy that is only computed and recorded; None without.
         quality_tiers: The quality tiers that endpoints may declare, the lowest first; empty leaves them open.
         breaker: When deployments are left alone; None for never.
+        probing: When deployments that nobody asks are asked with a constant prompt; None for never.
     """
 
     permit: PermitBlock
@@ -71,6 +72,7 @@ class PolicySnapshot:
     shadow: str | None = None
     quality_tiers: tuple[str, ...] = ()
     breaker: BreakerPolicy | None = None
+    probing: ProbingPolicy | None = None
 
     def named_endpoints(self) -> Iterator[tuple[str, str]]:
         """Every (rule name, endpoint name) that a strategy is told by name."""
@@ -183,6 +185,7 @@ def _snapshot(block: PolicyBlock) -> PolicySnapshot:
         shadow=block.shadow,
         quality_tiers=tuple(block.quality_tiers),
         breaker=block.resilience.breaker.policy() if block.resilience.breaker else None,
+        probing=block.resilience.probing.policy() if block.resilience.probing else None,
     )
 
 

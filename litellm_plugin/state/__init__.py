@@ -12,6 +12,7 @@ from litellm_plugin.state.leases import LeaseBook
 from litellm_plugin.state.litellm_settings import litellm_redis_url
 from litellm_plugin.state.memory import MemoryStore
 from litellm_plugin.state.memory_exchange import MemoryExchange
+from litellm_plugin.state.probing import Probing, ProbingPolicy, Turn, TurnCause, TurnEnd
 from litellm_plugin.state.provider_headers import read_headers
 from litellm_plugin.state.provider_limits import ProviderLimits
 from litellm_plugin.state.quotas import Quota, Quotas, QuotaUse
@@ -41,6 +42,8 @@ __all__ = [
     "MemoryReplayStore",
     "MemoryStore",
     "Outcome",
+    "Probing",
+    "ProbingPolicy",
     "ProviderLimits",
     "Quota",
     "QuotaUse",
@@ -55,6 +58,9 @@ __all__ = [
     "Store",
     "StoredRevocations",
     "Synchroniser",
+    "Turn",
+    "TurnCause",
+    "TurnEnd",
     "connect",
     "litellm_redis_url",
     "read_headers",

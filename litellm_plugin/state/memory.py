@@ -105,6 +105,15 @@ class MemoryStore:
             self._add(deployment_id, tally, number - age)
         return True
 
+    def measured_at_s(self, deployment_id: str) -> float | None:
+        """When an attempt was measured last, by this worker or another, in monotonic seconds.
+
+        None where that is longer ago than the window. What others measured is known to the slice that it lies in,
+        and of the running one to the moment in which it was heard of.
+        """
+        window = self._windows.get(deployment_id)
+        return None if window is None or window.is_empty else window.measured_at_s
+
     def begin(self, deployment_id: str) -> None:
         """Counts an attempt that is under way from now on."""
         self._in_flight[deployment_id] += 1
@@ -150,8 +159,11 @@ class MemoryStore:
         self._windows[deployment_id] = window
         if len(self._windows) > MOST_DEPLOYMENTS:
             self._windows.popitem(last=False)
-        window.expire(before=self._number(self._clock()) - self.slices + 1)
+        now_s = self._clock()
+        window.expire(before=self._number(now_s) - self.slices + 1)
         window.add(number, tally)
+        # Of what others measured the slice is known.
+        window.measured_at_s = max(window.measured_at_s, min(now_s, (number + 1) * self.slice_s))
 
     def _number(self, now_s: float) -> int:
         return int(now_s // self.slice_s)

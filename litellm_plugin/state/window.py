@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from litellm_plugin.routing.candidates import EndpointStatistics
@@ -24,11 +25,15 @@ class RollingWindow:
 
     Args:
         half_life: In slices; None for no decay.
+
+    Attributes:
+        measured_at_s: When something was measured last, in monotonic seconds.
     """
 
-    __slots__ = ("_half_life", "_landmark", "_slices", "_statistics", "_sum")
+    __slots__ = ("_half_life", "_landmark", "_slices", "_statistics", "_sum", "measured_at_s")
 
     def __init__(self, half_life: float | None) -> None:
+        self.measured_at_s = -math.inf
         self._half_life = half_life
         self._landmark: int | None = None
         self._slices: dict[int, Tally] = {}
