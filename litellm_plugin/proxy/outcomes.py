@@ -329,6 +329,7 @@ class Failure:
     """What an exception of LiteLLM says of an attempt.
 
     Attributes:
+        error: The exception.
         status: How it ended.
         http_status: What the provider answered; None when it did not.
         headers: The headers of that answer; empty without one.
@@ -337,6 +338,7 @@ class Failure:
         shows_provider: Whether the provider stands behind it at all.
     """
 
+    error: BaseException
     status: AttemptStatus
     http_status: int | None
     headers: Mapping[str, object]
@@ -355,6 +357,7 @@ def read_failure(exception: BaseException, now: float) -> Failure:
     status, headers = classify(exception), _headers(exception)
     retry_after_s = _retry_after_s(exception, now) if status.is_retryable else None
     return Failure(
+        error=exception,
         status=status,
         http_status=_http_status(exception),
         headers=headers if isinstance(headers, Mapping) else {},

@@ -108,6 +108,8 @@ def _build(flags: Flags) -> PermitRouter:
     _runtime.holding = Holding(
         egress(loaded.policy), router, listed_callbacks(config), enforced=not _runtime.observes
     )
+    if not _runtime.observes:
+        _runtime.probe = Prober(_runtime).run
     _runtime.load(
         loaded.policy,
         base=loader.base,
@@ -119,8 +121,6 @@ def _build(flags: Flags) -> PermitRouter:
     _runtime.holding.install()
     _runtime.reload = Reload(_runtime, loader, egress=egress, opened=partial(_opened, routes))
     _runtime.reload.listen()
-    if not _runtime.observes:
-        _runtime.probe = Prober(_runtime).run
     _runtime.start()
     return router
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import RequestDenied
 from litellm_plugin.proxy.caller_facts import utc_moment
+from litellm_plugin.proxy.causes import causes
 from litellm_plugin.proxy.context import SyntheticCall, enter, leave
+from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.outcomes import answer_headers, read_failure
 from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.proxy.synthetic import PROMPT_TOKENS, content
@@ -52,7 +54,6 @@ class _Answer:
     input_tokens: int | None = None
     output_tokens: int | None = None
     headers: Mapping[str, object] = field(default_factory=dict)
-    error: Exception | None = None
     failure: Failure | None = None
 
 
@@ -88,12 +89,12 @@ class Prober:
     async def look(self, policy: ProbingPolicy) -> None:
         """Asks one deployment, if it is this worker's turn and nothing of the plugin is out of its place."""
         turn = self._runtime.shared.turn
-        if turn is None or self._runtime.faults():
+        if turn is None:
             return
         modes = self._runtime.deployments.synthetic()
         found = self._runtime.deployments.single(turn.deployment_id)
         mode = modes.get(turn.deployment_id)
-        if mode is None or not found:
+        if mode is None or not found or self._runtime.faults():
             self._runtime.shared.put_off(turn)
             return
         await self._take(turn, found[0], mode, policy)
@@ -136,7 +137,7 @@ class Prober:
                     cause,
                     status=ended.status,
                     http_status=answer.failure.http_status if answer.failure is not None else None,
-                    error_class=type(answer.error).__name__ if answer.error is not None else None,
+                    error_class=type(answer.failure.error).__name__ if answer.failure is not None else None,
                     total_ms=total_ms,
                     first_token_ms=answer.first_token_ms,
                     input_tokens=answer.input_tokens,
@@ -157,7 +158,7 @@ class Prober:
             async with asyncio.timeout(policy.timeout_s):
                 await self._call(deployment_id, mode, policy, answer)
         except Exception as error:  # noqa: BLE001 - whatever LiteLLM raises is how the attempt ended
-            answer.error, answer.failure = error, read_failure(error, self._runtime.clock.wall())
+            answer.failure = read_failure(error, self._runtime.clock.wall())
             answer.headers = answer.failure.headers or answer.headers
         finally:
             call.closed = True
@@ -186,11 +187,14 @@ class Prober:
             await _closed(stream)
 
     def _ended(self, answer: _Answer, candidate: Candidate, mode: str, began_s: float) -> Ended:
-        failure, is_refused = answer.failure, answer.call.is_refused
+        failure = answer.failure
         if failure is None:
             cost_usd = _cost_usd(candidate, mode, answer.input_tokens, answer.output_tokens)
             tokens = (answer.input_tokens or 0) + (answer.output_tokens or 0)
             return Ended(AttemptStatus.SUCCESS, began_s, tokens=tokens or None, cost_usd=cost_usd)
+        is_refused = answer.call.is_refused or any(
+            isinstance(each, Denial) for each in causes(failure.error, None)
+        )
         if is_refused:
             self._runtime.log.warning(
                 "Deployment %r was not asked: the final check refused it", candidate.deployment_id

@@ -261,6 +261,8 @@ class Runtime:
         self.holding.table = made.egress
         self.recorder.config_hash = made.policy.config_hash
         self.shared.use(made.policy)
+        # Where nobody asks, a turn would keep other workers from it.
+        self.shared.probe(made.policy.probing if self.probe is not None else None)
         self.in_force = revoking
         for warning in warnings:
             self.log.warning("%s", warning)

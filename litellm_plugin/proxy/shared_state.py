@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.attempts import AttemptStatus, Measurement
     from litellm_plugin.routing.budgets import BudgetAccount
     from litellm_plugin.settings import PolicySnapshot
-    from litellm_plugin.state import Exchange, Quota, Turn
+    from litellm_plugin.state import Exchange, ProbingPolicy, Quota, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,13 @@ class SharedState:
     def use(self, policy: PolicySnapshot) -> None:
         """Takes what a policy says of breakers and retries; what is known stays."""
         self._breakers.use(policy.breaker)
-        self._probing.use(policy.probing)
         budget = policy.routing.retries.budget
         if budget is not None:
             self._retries.use(budget.window_s)
+
+    def probe(self, policy: ProbingPolicy | None) -> None:
+        """Takes turns by these rules from now on; None where nobody takes them."""
+        self._probing.use(policy)
 
     def declare(self, quotas: Mapping[str, Quota], synthetic: Iterable[str] = ()) -> None:
         """Replaces the limits of deployments, by deployment id: one entry for each that is configured.
@@ -287,17 +290,15 @@ class SharedState:
             accounts: The budgets that it is paid from.
         """
         name = turn.deployment_id
-        is_probe = self._breakers.take_probe(name, self._shared_clock.now_s())
         paid = tuple(accounts)
-        has_budget = all(self._budgets[each] > (expected_usd or 0.0) for each in paid)
-        # Its quota is told before its breaker: only what is half open needs a probe.
-        is_open = not is_probe and self.health_of(name).breaker is not BreakerState.CLOSED
-        quota = self._quotas.reserve(name, tokens) if has_budget and not is_open else None
+        has_room = self._may_be_probed(name) and all(
+            self._budgets[each] > (expected_usd or 0.0) for each in paid
+        )
+        quota = self._quotas.reserve(name, tokens) if has_room else None
         if quota is None:
-            if is_probe:
-                self._breakers.give_back_probe(name)
             self._probing.put_off(turn)
             return None
+        is_probe = self._breakers.take_probe(name, self._shared_clock.now_s())
         self._probing.begin(turn)
         self._statistics.begin(name)
         return Hold(name, is_probe, quota, self._budgets.spend(paid, expected_usd))

@@ -45,6 +45,7 @@ def select_synthetic(call: SyntheticCall, offered: Iterable[Mapping[str, Any]]) 
     """
     found = [each for each in offered if deployment_id(each) == call.deployment_id]
     if not found:
+        call.is_refused = True
         raise RequestDenied(
             Verdict(Reason.NOT_AUTHORIZED, "A synthetic call goes to its own deployment alone.")
         )

@@ -25,7 +25,7 @@ HOUR_S: Final = 3600.0
 LEASE_S: Final = 10.0
 # So long nobody is chosen after the hour's budget was found spent.
 REST_S: Final = 10.0
-# Another worker asks it: its measurement is heard of within seconds, or it is tried again after this part of the wait.
+# One that another worker is about to ask, or that has no room now, is tried again after this part of the wait.
 _AGAIN: Final = 0.1
 _ALL: Final = "probing"
 
@@ -157,6 +157,7 @@ class Probing:
         self._rests_until_s = 0.0
         self._turn: Turn | None = None
         self._is_granted = False
+        self._granted_s = 0.0
         self._is_under_way = False
         # What is leased and to be given back, and what was spent and is not known to be told.
         self._held: set[str] = set()
@@ -217,6 +218,8 @@ class Probing:
         if policy is None or not self._since_s:
             self._forget()
             return Contribution()
+        if self._is_granted and self._turn is not None and self._clock() - self._granted_s > LEASE_S:
+            self.put_off(self._turn)  # others may
         if self._turn is None:
             self._turn = self._chosen(policy)
         turn = self._turn
@@ -293,13 +296,17 @@ class Probing:
         if own is None or whole is None:
             self._drop()
         elif not own.granted:
-            self._wait(turn)
+            if own.used:
+                # Whoever asked it knows when, and asks it again in time.
+                self._since_s[turn.deployment_id] = self._clock()
+            else:
+                self._wait(turn)
             self._drop()
         elif not whole.granted:
             self._rests_until_s = self._clock() + REST_S
             self._drop()
-        else:
-            self._is_granted = True
+        elif not self._is_granted:
+            self._is_granted, self._granted_s = True, self._clock()
 
     def _chosen(self, policy: ProbingPolicy) -> Turn | None:
         now_s = self._clock()

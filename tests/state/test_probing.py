@@ -269,6 +269,17 @@ async def test_a_turn_that_is_put_off_costs_nothing(exchange):
     assert len(worker.asked) == 1
 
 
+async def test_a_turn_that_nobody_takes_goes_to_another_worker(exchange):
+    idle, other = (each.wait() for each in fleet(exchange, 2))
+    await idle.exchange()
+    await other.exchange()
+    assert (idle.probing.granted is None, other.probing.granted is None) == (False, True)
+    idle.wait(LEASE_S + 0.1)
+    await idle.exchange()
+    await other.wait(EVERY_S / 10).ask()
+    assert len(other.asked) == 1
+
+
 async def test_without_rules_nobody_is_asked_and_nothing_is_sent(exchange):
     worker = Worker("w", exchange, policy=None).wait()
     assert worker.probing.outgoing(0.0).leases == ()
