@@ -33,6 +33,7 @@ from litellm_plugin.routing import (
     WhenExceeded,
 )
 from litellm_plugin.settings import Flags, check_endpoints, load_policy
+from litellm_plugin.state import ProbingPolicy
 
 BLOCK = {
     "permit": {
@@ -323,6 +324,16 @@ class TestValues:
             pytest.param(("resilience", "attempts"), 0, "(found 0)", id="no-attempts"),
             pytest.param(("resilience", "attempts"), "3", "(found '3')", id="text-for-number"),
             pytest.param(("resilience", "attempts"), True, "(found True)", id="bool-for-number"),
+            pytest.param(("resilience", "probing"), {"every_seconds": 1}, "(found 1", id="probed-too-often"),
+            pytest.param(("resilience", "probing"), {"requests_per_hour": 0}, "(found 0)", id="no-probes"),
+            pytest.param(("resilience", "probing"), {"max_tokens": 4096}, "(found 4096)", id="long-probes"),
+            pytest.param(("resilience", "probing"), True, "(found True)", id="bool-for-probing"),
+            pytest.param(
+                ("resilience", "probing"),
+                {"every_seconds": 20, "timeout_seconds": 30},
+                "`timeout_seconds` is expected to be `every_seconds` (20) or less, got 30",
+                id="probes-that-overlap",
+            ),
             pytest.param(("decision_log", "file"), "", "(found '')", id="no-file"),
             pytest.param(("body_fields", 0), "Top-K", "(found 'Top-K')", id="body-field"),
         ],
@@ -1101,3 +1112,13 @@ class TestSharedStore:
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_PREFIX", prefix)
         with pytest.raises(ConfigurationError, match="PERMIT_ROUTER_REDIS_PREFIX"):
             Flags()
+
+
+class TestProbing:
+    def test_it_is_off_unless_the_block_says_so(self, tmp_path):
+        assert load(changed("resilience", "attempts", to=2), tmp_path).probing is None
+
+    def test_an_empty_block_switches_it_on(self, tmp_path):
+        assert load(changed("resilience", "probing", to={}), tmp_path).probing == ProbingPolicy(
+            every_s=60.0, requests_per_hour=60, max_tokens=16, timeout_s=30.0
+        )

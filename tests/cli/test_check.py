@@ -69,6 +69,27 @@ def test_a_good_configuration_is_summed_up(check):
     assert not any(line.startswith("warning") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("probing", "declared", "told"),
+    [
+        (None, True, []),
+        ({}, True, ["  probed: eu-1 (after 60 s of silence, 60 an hour at most)"]),
+        (
+            {},
+            False,
+            ["  probed: none declares synthetic_prompts (after 60 s of silence, 60 an hour at most)"],
+        ),
+    ],
+)
+def test_who_is_asked_with_synthetic_prompts_is_told(check, probing, declared, told):
+    info = {**DEPLOYMENT["model_info"], "synthetic_prompts": declared}
+    policy = {**POLICY, "resilience": {"probing": probing}}
+    settings = {"callbacks": ["litellm_plugin.permit_router"], "permit_router": policy}
+    config = configuration(litellm_settings=settings, model_list=[{**DEPLOYMENT, "model_info": info}])
+    code, lines = check(config)
+    assert (code, [line for line in lines if "probed" in line]) == (0, told)
+
+
 def test_each_finding_has_its_line_and_the_text_of_the_start(check, tmp_path):
     config = configuration(
         router_settings={"routing_strategy": "usage-based-routing"},

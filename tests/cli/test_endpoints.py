@@ -73,6 +73,14 @@ def test_each_fact_has_its_value_and_its_source(facts):
     assert found["capability vision"] == (True, "cost map gpt-4o-mini")
 
 
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [({}, (False, "")), ({"synthetic_prompts": True}, (True, "declared"))],
+)
+def test_whether_it_may_be_asked_is_told(facts, info, told):
+    assert facts(**info)["synthetic_prompts"] == told
+
+
 def test_the_table_is_for_people(endpoints):
     lines = endpoints({"model_list": [DEPLOYMENT]}).stdout.splitlines()
     assert lines[0] == "eu-1 of group gpt"

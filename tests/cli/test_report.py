@@ -114,6 +114,13 @@ def test_lines_that_are_no_record_are_told_and_left_out(report):
     assert lines[1].split()[:3] == ["eu", "1", "1"]
 
 
+def test_calls_with_synthetic_prompts_are_records_and_no_attempts(report):
+    probe = {"schema": "permit-router/probe/1", "endpoint": "eu", "status": "success", "cost_usd": 1.0}
+    lines = report(attempt(1), probe, {**probe, "status": None}).stdout.splitlines()
+    assert lines[1].split()[:3] == ["eu", "1", "1"]
+    assert lines[-1] == "3 records; 0 lines are no JSON object, 0 are other records"
+
+
 def test_an_empty_log_has_an_empty_table(report):
     result = report()
     assert result.exit_code == 0

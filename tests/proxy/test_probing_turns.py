@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from proxy_cases import POLICY_BLOCK
 
 from litellm_plugin.proxy.shared_state import Ended, SharedState
 from litellm_plugin.routing import BreakerState, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 from litellm_plugin.routing.budgets import Budget, BudgetPer, BudgetPeriod, accounts_without_permit
-from litellm_plugin.state import BreakerPolicy, ProbingPolicy, Quota, TurnCause
+from litellm_plugin.settings import Flags, load_policy
+from litellm_plugin.state import ProbingPolicy, Quota, TurnCause
 from litellm_plugin.state.leases import STORE_LOST_AFTER_S
 from litellm_plugin.testing import FakeClock
 
 POLICY = ProbingPolicy(every_s=60.0)
+RESILIENCE = {"breaker": {"consecutive_failures": 1, "open_seconds": 5, "probes_to_close": 1}}
 CANDIDATE = Candidate("d", "eu", provider="openai")
 BUDGETS = (
     Budget("endpoint", BudgetPer.ENDPOINT, 1.0, BudgetPeriod.DAY),
@@ -28,7 +33,7 @@ class Worker:
     def __init__(self, quota=None):
         self.clock = FakeClock()
         self.shared = SharedState(self.clock, "w")
-        self.shared._breakers.use(BreakerPolicy(consecutive_failures=1, open_s=5.0, probes_to_close=1))
+        self.shared.use(load_policy({**POLICY_BLOCK, "resilience": RESILIENCE}, Flags(), base=Path()))
         self.shared.declare({"d": quota or Quota()}, ["d"])
         self.shared.probe(POLICY)
 

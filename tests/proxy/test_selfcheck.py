@@ -434,6 +434,20 @@ def test_languages_are_declared_by_any_deployment(info, declares):
         ),
         pytest.param({"region": 5}, "region is 5; a name is expected", id="region"),
         pytest.param(
+            {"synthetic_prompts": "yes"}, "synthetic_prompts is 'yes'; true or false", id="synthetic text"
+        ),
+        pytest.param(
+            {"synthetic_prompts": 1}, "synthetic_prompts is 1; true or false", id="synthetic number"
+        ),
+        pytest.param(
+            {"synthetic_prompt": True}, "did you mean 'synthetic_prompts'?", id="synthetic misspelt"
+        ),
+        pytest.param(
+            {"synthetic_prompts": True, "mode": "image_generation"},
+            "synthetic_prompts is true, but its mode is 'image_generation', and only chat and embedding are asked",
+            id="synthetic image",
+        ),
+        pytest.param(
             {"max_output_tokens": "4k"}, "max_output_tokens is '4k'; a whole number above 0", id="window text"
         ),
         pytest.param(
@@ -523,9 +537,21 @@ def test_a_price_of_litellm_params_is_read_too(tmp_path):
             "output_cost_per_token": "2e-6",
             "input_cost_per_request": 0,
         },
+        {"synthetic_prompts": True},
+        {"synthetic_prompts": True, "mode": "embedding"},
+        {"synthetic_prompts": False, "mode": "image_generation"},
         {"mode": "chat", "max_tokens": 5, "base_model": "x", "supports_vision": True, "team_id": "t"},
     ],
 )
 def test_facts_as_they_are_meant_pass(tmp_path, info):
     config = with_deployment(model_info={"id": "x", **info})
     check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
+
+
+def test_a_wildcard_cannot_be_asked(tmp_path):
+    config = with_deployment(
+        litellm_params={"model": "openai/*", "api_base": "https://x.test"},
+        model_info={"id": "x", "synthetic_prompts": True},
+    )
+    (finding,) = findings(config, tmp_path)
+    assert "synthetic_prompts is true, but a wildcard names no model to ask; remove it" in finding

@@ -13,6 +13,7 @@ from litellm_plugin.records import (
     DECISION_SCHEMA,
     FileDecisionLog,
     RequestIds,
+    probe_record,
     schemas,
     verify_chain,
 )
@@ -130,6 +131,26 @@ def test_budgets_are_bounded_and_those_of_whole_requests_come_first(build):
 @pytest.mark.parametrize("status", list(AttemptStatus))
 def test_attempt_obeys_the_schema(build, status):
     validate(build.attempt_record(status=status))
+
+
+@pytest.mark.parametrize("status", [None, *AttemptStatus])
+@pytest.mark.parametrize("cause", ["silent", "half_open"])
+def test_probe_obeys_the_schema(status, cause):
+    record = probe_record(
+        time="2026-01-31T12:00:01.498Z",
+        probe_id="p",
+        instance="w",
+        config_hash="h",
+        deployment_id="d" * 500,
+        endpoint="eu",
+        cause=cause,
+        status=status,
+        total_ms=math.inf,
+        cost_usd=math.nan,
+    )
+    validate(record)
+    assert record["event"] == ("asked" if status is None else "ended")
+    assert (record["request_id"], len(record["deployment_id"])) == (None, 128)
 
 
 def test_attempt_without_an_answer_obeys_the_schema(build):
