@@ -309,8 +309,11 @@ class Runtime:
             self._task = loop.create_task(self._synchronise(), name="permit-router-sync")
         if self._beat is None or self._beat.done():
             self._beat = loop.create_task(self.shared.watch.keep_beating(), name="permit-router-beat")
-        wants_probes = self.policy is not None and self.policy.probing is not None
-        if wants_probes and self.probe is not None and (self._probes is None or self._probes.done()):
+        self._begin_probes(loop)
+
+    def _begin_probes(self, loop: asyncio.AbstractEventLoop) -> None:
+        is_wanted = self.policy is not None and self.policy.probing is not None
+        if is_wanted and self.probe is not None and (self._probes is None or self._probes.done()):
             # Nothing of the request in which this may run is to go along.
             self._probes = loop.create_task(self.probe(), name="permit-router-probes", context=Context())
 
@@ -495,6 +498,7 @@ class Runtime:
             await single_use.settle()
         if self.reload is not None:
             self.reload.look()
+            self._begin_probes(asyncio.get_running_loop())
         # Until LiteLLM made its router there is nothing to look at.
         if self._rounds % _DEPLOYMENT_ROUNDS == 0 or self.known_endpoints is None:
             self._look_for_deployments()
