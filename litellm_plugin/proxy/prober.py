@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # Turns are granted once a period of the exchange.
 _LOOK_S: Final = 0.5
+_CLOSE_S: Final = 1.0
 # What a provider is told beside the prompt; LiteLLM leaves out what a provider does not know.
 _OPTIONS: Final[Mapping[str, Any]] = {
     "num_retries": 0,
@@ -67,6 +68,7 @@ class Prober:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._logged: set[type[Exception]] = set()
+        self._refused: set[str] = set()
 
     async def run(self) -> None:
         """Takes each turn that is granted, until the policy asks nobody any more; its owner keeps and ends the task."""
@@ -196,18 +198,24 @@ class Prober:
             isinstance(each, Denial) for each in causes(failure.error, None)
         )
         if is_refused:
-            self._runtime.log.warning(
-                "Deployment %r was not asked: the final check refused it", candidate.deployment_id
-            )
+            self._tell_refused(candidate.deployment_id)
         watch = self._runtime.shared.watch
         return Ended(
-            failure.status,
+            AttemptStatus.ABANDONED if is_refused else failure.status,
             began_s,
             retry_after_s=failure.retry_after_s,
             was_sent=failure.was_sent and answer.call.is_made,
             is_measured=not is_refused,
             is_excused=not failure.shows_provider or watch.excuses(failure.status, began_s),
         )
+
+    def _tell_refused(self, deployment_id: str) -> None:
+        """Says once of each deployment that something leads its calls elsewhere."""
+        if deployment_id not in self._refused:
+            self._refused.add(deployment_id)
+            self._runtime.log.warning(
+                "Deployment %r was not asked: the final check refused the call", deployment_id
+            )
 
 
 def _measured(deployment_id: str, ended: Ended, answer: _Answer, total_ms: float) -> Measurement | None:
@@ -233,7 +241,8 @@ async def _closed(stream: Any) -> None:
     close = getattr(stream, "aclose", None)
     if close is not None:
         with contextlib.suppress(Exception):
-            await close()
+            async with asyncio.timeout(_CLOSE_S):
+                await close()
 
 
 def _cost_usd(

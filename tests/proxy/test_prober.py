@@ -23,13 +23,28 @@ from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
 # LiteLLM's own, when it first uses its models.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PROBING = {"every_seconds": 60, "timeout_seconds": 1}
+PROBING = {"every_seconds": 60, "timeout_seconds": 60}
+IMPATIENT = {"resilience": {"probing": {"timeout_seconds": 1}}}
 PATIENT_S = 60.0
+
+
+class Limited(RecordingProvider):
+    """A provider that tells its limits."""
+
+    limits = ()
+
+    async def __call__(self, scope, receive, send):
+        async def telling(message):
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *self.limits]}
+            await send(message)
+
+        await super().__call__(scope, receive, telling)
 
 
 @pytest.fixture(scope="module")
 def served():
-    provider, servers = RecordingProvider("eu", price_usd=(0.01, 0.02)), ServerThread()
+    provider, servers = Limited("eu", price_usd=(0.01, 0.02)), ServerThread()
     provider.url = servers.add(provider)
     with servers:
         yield provider
@@ -39,6 +54,7 @@ def served():
 def provider(served):
     served.clear()
     served.always(None)
+    served.limits = []
     return served
 
 
@@ -151,17 +167,23 @@ async def test_a_failure_is_what_a_passive_attempt_would_be(asking, provider, co
     assert bool(asking.runtime.shared.report()["breakers"]["alerts"]) is is_fault
 
 
+async def test_what_a_provider_says_of_its_limits_is_heard(asking, provider):
+    provider.limits = [(b"x-ratelimit-limit-requests", b"10"), (b"x-ratelimit-remaining-requests", b"4")]
+    assert await asking.load().look() == "success"
+    assert asking.runtime.shared.health_of("eu-1").requests_left == 4
+
+
 async def test_a_hanging_provider_is_a_timeout(asking, provider):
     provider.always(Fault.hang(PATIENT_S))
     async with asyncio.timeout(PATIENT_S / 2):
-        assert await asking.load().look() == "timeout"
+        assert await asking.load(**IMPATIENT).look() == "timeout"
     assert asking.report["under_way"] is None
 
 
 async def test_a_stream_that_never_ends_is_a_timeout(asking, provider):
     provider.always(Fault.drip(10.0))
     async with asyncio.timeout(PATIENT_S / 2):
-        assert await asking.load().look() == "timeout"
+        assert await asking.load(**IMPATIENT).look() == "timeout"
 
 
 async def test_afterwards_nothing_is_left_of_its_context(asking, provider):
@@ -206,6 +228,7 @@ async def test_a_call_that_the_final_check_refuses_tells_nothing(asking, provide
     monkeypatch.setattr(litellm, "callbacks", [Rewriter(), *litellm.callbacks])
     assert await asking.load().look() == "refused"
     assert provider.requests == []
+    assert asking.probes[-1]["status"] == "abandoned"
     asking.worker.clock.advance(1.0)
     assert "eu-1" not in asking.runtime.shared.snapshot().by_deployment
     assert asking.runtime.shared.report()["breakers"]["alerts"] == {}
