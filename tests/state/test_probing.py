@@ -19,6 +19,7 @@ from litellm_plugin.testing import FakeClock
 EVERY_S = 60.0
 POLICY = ProbingPolicy(every_s=EVERY_S, requests_per_hour=100)
 DONE = TurnEnd("success", 10.0, 20.0)
+LOST = [pytest.param("before", id="C01 down"), pytest.param("after", id="C02 killed before it answered")]
 
 
 def choose(silences_s, half_open=(), may_ask=lambda _: True, draw=lambda: 0.0):
@@ -340,7 +341,7 @@ class Lossy:
         return reply
 
 
-@pytest.mark.parametrize("fault", ["before", "after"])
+@pytest.mark.parametrize("fault", LOST)
 async def test_without_the_store_nobody_is_asked(fault):
     lossy = Lossy()
     worker = Worker("w", lossy).wait()
@@ -353,7 +354,7 @@ async def test_without_the_store_nobody_is_asked(fault):
     assert len(worker.asked) == 1
 
 
-@pytest.mark.parametrize("fault", ["before", "after"])
+@pytest.mark.parametrize("fault", LOST)
 async def test_what_was_asked_counts_once_whatever_became_of_the_telling(fault):
     lossy = Lossy()
     worker = Worker("w", lossy).wait()
