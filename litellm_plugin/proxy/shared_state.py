@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
+from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.routing.eligibility import quota_missing
 from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.routing.panic import PASSABLE
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.clock import Clock
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.routing import Candidate, Decision, StatisticsSnapshot
-    from litellm_plugin.routing.attempts import AttemptStatus, Measurement
+    from litellm_plugin.routing.attempts import Measurement
     from litellm_plugin.settings import PolicySnapshot
     from litellm_plugin.state import Exchange, Quota
 
@@ -73,6 +74,7 @@ class Ended:
         cost_usd: What it was billed; None when nobody told.
         is_measured: Whether it tells something of the deployment.
         is_excused: Whether it failed for reasons of this worker or of the request, none of the deployment's.
+        retry_of: The endpoint of the request's first attempt; None where this is that attempt.
     """
 
     status: AttemptStatus
@@ -83,6 +85,7 @@ class Ended:
     cost_usd: float | None = None
     is_measured: bool = True
     is_excused: bool = False
+    retry_of: str | None = None
 
 
 class SharedState:
@@ -241,6 +244,8 @@ class SharedState:
         self._statistics.end(deployment_id)
         if hold is not None:
             self._settle(hold, ended)
+        if ended.retry_of is not None and ended.status is AttemptStatus.SUCCESS:
+            self._retries.answered(ended.retry_of, ended.began_s)
         if not ended.is_measured:
             if hold is not None and hold.is_probe:
                 self._breakers.give_back_probe(deployment_id)

@@ -638,7 +638,7 @@ class TestPanic:
 
 
 class TestRetryBudget:
-    def fail(self, desk, times):
+    def fail(self, desk, times, *, is_second_answered=False):
         """Requests whose first attempt fails, of which each wants a second one; gives how many got it."""
         got = 0
         for _ in range(times):
@@ -650,7 +650,10 @@ class TestRetryBudget:
                 self.verdict = denied.verdict
             else:
                 got += 1
-                desk.succeed("us")
+                if is_second_answered:
+                    desk.succeed("us")
+                else:
+                    desk.outcomes.failed("us-1", server_error())
             desk.runtime.close(state, answered=True)
         return got
 
@@ -665,6 +668,11 @@ class TestRetryBudget:
         """C34"""
         desk = desk({"breaker": None})
         assert self.fail(desk, 100) == 20
+
+    def test_an_outage_of_one_endpoint_leaves_its_requests_the_others(self, desk):
+        desk = desk({"breaker": None})
+        assert self.fail(desk, 50, is_second_answered=True) == 50
+        assert desk.shared.retry_load("eu").retries == 0
 
     def test_null_never_stops_one(self, desk):
         desk = desk(UNBOUND)
