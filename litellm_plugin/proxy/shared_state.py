@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
 from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.cost import expected_answers
 from litellm_plugin.routing.eligibility import quota_missing
 from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.routing.panic import PASSABLE
@@ -344,8 +345,8 @@ def _was_planned_shut(decision: Decision, candidate: Candidate) -> bool:
 
 
 def _answer_tokens(decision: Decision, candidate: Candidate) -> float | None:
-    expected = decision.output_tokens
-    return None if expected is None else min(expected, candidate.max_output_tokens or math.inf)
+    expected, longest = decision.output_tokens, candidate.max_output_tokens or math.inf
+    return None if expected is None else min(expected, longest * expected_answers(decision.facts))
 
 
 def _tokens(decision: Decision, candidate: Candidate) -> int:

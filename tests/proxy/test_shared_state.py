@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import litellm
 import pytest
+from litellm.types.router import Deployment
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.answer import Answer
@@ -36,7 +37,7 @@ BODY = {"model": "gpt", "messages": [{"role": "user", "content": "hello"}], "max
 BILL = {"prompt_tokens": 3, "completion_tokens": 5, "response_cost": 0.25}
 
 
-def entry(name, **params):
+def entry(name, info=None, **params):
     """A deployment of LiteLLM's model list."""
     return {
         "model_name": "gpt",
@@ -44,6 +45,7 @@ def entry(name, **params):
         "model_info": {
             "id": f"{name}-1",
             "endpoint": name,
+            **(info or {}),
             "input_cost_per_token": 0.01,
             "output_cost_per_token": 0.01,
         },
@@ -827,6 +829,35 @@ class TestSeveralWorkers:
         desk.admit()
         desk.enforcement.prepare(dict(body))
         assert desk.select() == "eu-1"
+
+    def test_each_of_several_answers_is_reserved(self, desk):
+        # LiteLLM keeps what a deployment declares by its model, for the whole process.
+        desk = desk(UNBOUND, budgets=[], model="openai/short", info={"max_output_tokens": 100})
+        tokens = []
+        # A worker without a lease may make one request of all that is left, and then spends a tenth.
+        for count in (1, 1, 4):
+            before = desk.health("eu").tokens_left
+            state = desk.admit()
+            desk.enforcement.prepare({**BODY, "n": count, "max_tokens": None})
+            assert desk.select() == "eu-1"
+            tokens.append(before - desk.health("eu").tokens_left - state.facts.input_tokens)
+        assert tokens[1:] == [100, 400]
+
+    async def test_a_deployment_that_was_added_has_its_limits_in_the_next_round(self, desk):
+        desk = desk(UNBOUND, budgets=[])
+        await desk.runtime.synchronise_once()
+        assert desk.health("ap").requests_left is None
+        router = desk.runtime.deployments.router()
+        router.upsert_deployment(Deployment(**entry("ap")))
+        await desk.runtime.synchronise_once()
+        assert desk.health("ap").requests_left is not None
+
+    async def test_a_deployment_whose_limits_were_replaced_has_them_in_the_next_round(self, desk):
+        desk = desk(UNBOUND, budgets=[])
+        await desk.runtime.synchronise_once()
+        desk.runtime.deployments.router().upsert_deployment(Deployment(**entry("eu", rpm=0)))
+        await desk.runtime.synchronise_once()
+        assert desk.health("eu").requests_left == 0
 
     async def test_one_that_no_lease_can_cover_takes_nothing_from_the_others(self, desk):
         desk = desk(UNBOUND, budgets=[], names=("eu",), tpm=1100)
