@@ -177,20 +177,23 @@ class SharedState:
             state.tab = state.tab or self._budgets.tab()
             state.tab.plan(decision)
 
-    def may_take(self, decision: Decision, candidate: Candidate) -> bool:
-        """Whether a planned candidate may be asked at this moment, which may be later than the decision."""
+    def passes_over(self, decision: Decision, candidate: Candidate) -> Exclusion | None:
+        """Why a planned candidate may not be asked at this moment, which may be later than the decision.
+
+        None where it may.
+        """
         health = self.health_of(candidate.deployment_id)
-        if not _was_planned_shut(decision, candidate):
-            is_shut = health.is_open or bool(health.waits)
-        else:
-            is_shut = bool(health.waits) and not health.waits_unasked
-        if is_shut:
-            return False
-        return quota_missing(health, decision.facts, _answer_tokens(decision, candidate)) is None
+        was_planned_shut = _was_planned_shut(decision, candidate)
+        if health.is_open and not was_planned_shut:
+            return Exclusion.BREAKER_OPEN
+        if health.waits and not (was_planned_shut and health.waits_unasked):
+            return Exclusion.RATE_LIMITED
+        missing = quota_missing(health, decision.facts, _answer_tokens(decision, candidate))
+        return None if missing is None else Exclusion.QUOTA
 
     def take(self, state: Permitted, decision: Decision, candidate: Candidate) -> Hold | None:
         """Takes what an attempt at a planned candidate needs; None, and nothing taken, where that is gone by now."""
-        if not self.may_take(decision, candidate):
+        if self.passes_over(decision, candidate) is not None:
             return None
         deployment_id = candidate.deployment_id
         is_probe = self._breakers.take_probe(deployment_id, self._shared_clock.now_s())
@@ -293,6 +296,7 @@ class SharedState:
             "store": dict(self._sync.health()),
             "workers": self._roster.count(),
             "breakers": dict(self._breakers.report(self._shared_clock.now_s())),
+            "deployments": self._statistics.report(),
         }
 
     def _settle(self, hold: Hold, ended: Ended) -> None:

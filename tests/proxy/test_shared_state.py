@@ -450,6 +450,31 @@ class TestBetweenPlanAndAttempt:
         assert desk.select() == "us-1"
         assert len(state.groups) == 1
 
+    def test_the_attempts_record_says_what_was_passed_over_and_why(self, desk):
+        desk = desk(names=("eu", "us", "ap"))
+        prepared_state = desk.admit("eu", "us", "ap")
+        desk.prepare(prepared_state)
+        desk.trip("eu")
+        desk.shared.hear("us-1", {"x-ratelimit-remaining-requests": "0"})
+        desk.check(desk.select().removesuffix("-1"))
+        desk.outcomes.failed("ap-1", server_error())
+        *_, record = desk.worker.records()
+        assert record["passed_over"] == [
+            {"deployment_id": "eu-1", "endpoint": "eu", "reason": "breaker_open"},
+            {"deployment_id": "us-1", "endpoint": "us", "reason": "rate_limited"},
+        ]
+
+    def test_what_was_tried_or_comes_later_is_not_passed_over(self, desk):
+        desk = desk(names=("eu", "us", "ap"))
+        desk.prepare(desk.admit("eu", "us", "ap"))
+        desk.trip("ap")
+        desk.check(desk.select().removesuffix("-1"))
+        desk.outcomes.failed("eu-1", server_error())
+        desk.check(desk.select().removesuffix("-1"))
+        desk.succeed("us")
+        attempts = [each for each in desk.worker.records() if each["type"] == "attempt"]
+        assert [each["passed_over"] for each in attempts] == [[], []]
+
     def test_a_quota_that_ran_out_is_passed_over(self, desk):
         desk = desk(budgets=[], rpm=10)
         states = [prepared(desk) for _ in range(2)]
@@ -829,6 +854,25 @@ class TestSeveralWorkers:
         desk.admit()
         desk.enforcement.prepare(dict(body))
         assert desk.select() == "eu-1"
+
+    async def test_the_health_page_tells_what_all_of_them_did(self, desk):
+        desk = desk(UNBOUND, budgets=[])
+        exchange = MemoryExchange(desk.worker.clock.monotonic)
+        other = SharedState(desk.worker.clock, "other")
+        for each in (desk.shared, other):
+            each.connect(exchange)
+        desk.begin()
+        desk.outcomes.failed("eu-1", server_error())
+        for _ in range(3):
+            await desk.shared.synchronise()
+            await other.synchronise()
+        told = other.report()["deployments"]
+        assert told["eu-1"] == {
+            "attempts": 1,
+            "failures": 1,
+            "errors": {"server_error": 1},
+            "output_tokens": 0,
+        }
 
     def test_each_of_several_answers_is_reserved(self, desk):
         # LiteLLM keeps what a deployment declares by its model, for the whole process.
