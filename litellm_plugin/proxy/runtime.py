@@ -9,7 +9,6 @@ import secrets
 import socket
 from collections import deque
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin._version import __version__
@@ -33,6 +32,7 @@ from litellm_plugin.state import (
     RedisExchange,
     RedisReplayStore,
     StoredRevocations,
+    StoreLoop,
     connect,
 )
 
@@ -129,6 +129,7 @@ class Runtime:
         self._single_uses: dict[tuple[str, float], SingleUse] = {}
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
         self._redis: Client | None = None
+        self._store_loop: Final = StoreLoop()
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -216,8 +217,9 @@ class Runtime:
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
-            self._stored = StoredRevocations(self._redis, policy.redis_prefix)
-            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix))
+            run = self._store_loop.run
+            self._stored = StoredRevocations(self._redis, policy.redis_prefix, run=run)
+            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run))
         else:
             self.log.warning(
                 "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "
@@ -279,9 +281,11 @@ class Runtime:
         """The one that takes uses under this policy; all of them share one store."""
         settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
         if self._replay_store is None:
-            memory = partial(MemoryReplayStore, self.clock.monotonic)
-            prefix = policy.redis_prefix
-            self._replay_store = RedisReplayStore(self._redis, prefix) if self._redis else memory()
+            self._replay_store = (
+                RedisReplayStore(self._redis, policy.redis_prefix, run=self._store_loop.run)
+                if self._redis
+                else MemoryReplayStore(self.clock.monotonic)
+            )
         if settings not in self._single_uses:
             self._single_uses[settings] = SingleUse(
                 self._replay_store,
@@ -316,8 +320,16 @@ class Runtime:
         if refresh is not None and not refresh.done():
             refresh.cancel()
             await asyncio.gather(refresh, return_exceptions=True)
-        if self._redis is not None:
-            await self._redis.aclose()
+        await self._close_store()
+
+    async def _close_store(self) -> None:
+        """Closes the client in the loop that it belongs to, once, and that loop after it."""
+        if self._redis is None or self._store_loop.is_closed:
+            return
+        try:
+            await self._store_loop.run(self._redis.aclose())
+        finally:
+            await self._store_loop.aclose()
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served. A change is logged once."""

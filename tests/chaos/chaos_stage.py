@@ -55,13 +55,15 @@ class Stage:
         workers: How many worker processes the proxy has.
         callbacks: LiteLLM's callbacks.
         shifts_clock: Whether `shift_clock` works.
+        has_plugin: Whether the plugin is installed; without it nothing asks the store.
 
     Attributes:
         unread_s: For how long a worker had not read the store when the last fault ended.
     """
 
-    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False):
+    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False, has_plugin=True):
         self.workers = workers
+        self.has_plugin = has_plugin
         self.unread_s = 0.0
         self.server = ValkeyProcess(_made(folder, "store"))
         self._behind = ValkeyProcess(_made(folder, "behind"))
@@ -81,6 +83,8 @@ class Stage:
             algorithm="ES256",
             files=files,
             workers=workers,
+            registered=has_plugin,
+            startup_hook=has_plugin,
         )
 
     def __enter__(self):
@@ -124,13 +128,15 @@ class Stage:
             self.fleet.issuer,
             self.fleet.ledger,
             OPENAI_ENDPOINTS,
+            has_plugin=self.has_plugin,
         )
 
     def begin(self):
         """Forgets what was; returns once every worker reads the store."""
         with self.admin() as client:
             client.flushall()
-        self.recovery_s(time.monotonic())
+        if self.has_plugin:
+            self.recovery_s(time.monotonic())
         self.fleet.clear()
 
     @contextlib.contextmanager
