@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 _PERIOD_S: Final = 1.0
 # How long LiteLLM may take to tell the end of an attempt after its request ended: its log events queue.
 _REPORT_WAIT_S: Final = 30.0
+# `SingleUse` has a patience of its own, which knows what of a wait was the store's; this would end it before.
+_USES_PATIENCE_S: Final = 30.0
 _DEPLOYMENT_ROUNDS: Final = 30
 _PENDING_LIMIT: Final = 10_000
 _NOTHING_CONFIGURED: Final = EgressTable()
@@ -129,6 +131,7 @@ class Runtime:
         self._single_uses: dict[tuple[str, float], SingleUse] = {}
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
         self._redis: Client | None = None
+        self._uses: Client | None = None
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -216,6 +219,7 @@ class Runtime:
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
+            self._uses = connect(policy.redis_url, _USES_PATIENCE_S, source=policy.redis_source)
             self._stored = StoredRevocations(self._redis, policy.redis_prefix)
             self.shared.connect(RedisExchange(self._redis, policy.redis_prefix))
         else:
@@ -281,7 +285,7 @@ class Runtime:
         if self._replay_store is None:
             memory = partial(MemoryReplayStore, self.clock.monotonic)
             prefix = policy.redis_prefix
-            self._replay_store = RedisReplayStore(self._redis, prefix) if self._redis else memory()
+            self._replay_store = RedisReplayStore(self._uses, prefix) if self._uses else memory()
         if settings not in self._single_uses:
             self._single_uses[settings] = SingleUse(
                 self._replay_store,
@@ -316,8 +320,9 @@ class Runtime:
         if refresh is not None and not refresh.done():
             refresh.cancel()
             await asyncio.gather(refresh, return_exceptions=True)
-        if self._redis is not None:
-            await self._redis.aclose()
+        for client in (self._redis, self._uses):
+            if client is not None:
+                await client.aclose()
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served. A change is logged once."""
