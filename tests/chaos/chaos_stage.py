@@ -55,12 +55,14 @@ class Stage:
         workers: How many worker processes the proxy has.
         callbacks: LiteLLM's callbacks.
         shifts_clock: Whether `shift_clock` works.
+        policy: Sections of the policy block that replace the stage's own.
+        env: Variables that the proxy gets besides.
 
     Attributes:
         unread_s: For how long a worker had not read the store when the last fault ended.
     """
 
-    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False):
+    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False, policy=None, env=None):
         self.workers = workers
         self.unread_s = 0.0
         self.server = ValkeyProcess(_made(folder, "store"))
@@ -75,9 +77,10 @@ class Stage:
                 # Breakers and retry budgets as they are by default.
                 "resilience": {"attempts": 3, "breaker": {}, "retry_budget": {}},
                 "budgets": [{"per": "tenant", "period": "month", "limit_usd": 1_000_000}],
+                **(policy or {}),
             },
             settings={"litellm_settings": registered},
-            env={"PERMIT_ROUTER_REDIS_URL": self.server.url},
+            env={"PERMIT_ROUTER_REDIS_URL": self.server.url, **(env or {})},
             algorithm="ES256",
             files=files,
             workers=workers,
@@ -93,9 +96,11 @@ class Stage:
         return self
 
     def __exit__(self, *_):
-        self.fleet.__exit__()
-        self.server.stop()
-        self._behind.stop()
+        try:
+            self.fleet.__exit__()
+        finally:
+            self.server.stop()
+            self._behind.stop()
 
     def restart(self):
         """Another proxy with the same configuration and the same log, in the place of one that ended."""
@@ -133,6 +138,33 @@ class Stage:
         self.recovery_s(time.monotonic())
         self.fleet.clear()
 
+    def restore(self):
+        """Puts the store back in its place, whatever a fault that went wrong left of it."""
+        self._behind.stop()
+        self.server.stop()
+        self.server.start()
+
+    @contextlib.contextmanager
+    def restarted(self, **options):
+        """The store started anew with other settings; after it without them and what it wrote, and empty."""
+        self.server.stop()
+        try:
+            with self.server.configured(**options):
+                self.server.start()
+                yield
+        finally:
+            self.restore()
+
+    @contextlib.contextmanager
+    def beside(self, **options):
+        """A second server, and its port."""
+        with self._behind.configured(**options):
+            self._behind.start()
+            try:
+                yield self._behind
+            finally:
+                self._behind.stop()
+
     @contextlib.contextmanager
     def admin(self):
         with Redis.from_url(self.server.url, socket_timeout=10) as client:
@@ -157,10 +189,7 @@ class Stage:
             AssertionError: It took longer than a minute.
         """
         found = {}
-        # A connection is one worker's for as long as it is kept.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        url = self.fleet.proxy.url
-        with httpx.Client(base_url=url, timeout=10, trust_env=False, limits=limits) as client:
+        with self._apart() as client:
             while len(found) < self.workers:
                 asked_s = time.monotonic()
                 assert asked_s - since_s < PATIENCE_S, "the store was not read again"
@@ -178,6 +207,26 @@ class Stage:
         is_steady = age_s < STEADY_S and asked_s - since_s < 0.5
         if health["status"] == "green" and (is_steady or read_s >= since_s):
             found.setdefault(health["worker"], 0.0 if is_steady else max(0.0, read_s - since_s))
+
+    def healths(self):
+        """What each worker tells of its health, by its process id.
+
+        Raises:
+            AssertionError: A worker did not answer for a minute.
+        """
+        found = {}
+        end_s = time.monotonic() + PATIENCE_S
+        with self._apart() as client:
+            while len(found) < self.workers:
+                assert time.monotonic() < end_s, f"{len(found)} of {self.workers} workers answered"
+                health = client.get("/permit-router/v1/health").json()
+                found[health["worker"]] = health
+        return found
+
+    def _apart(self):
+        """A client of the proxy that keeps no connection: one is one worker's for as long as it is kept."""
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.fleet.proxy.url, timeout=30, trust_env=False, limits=limits)
 
     def hold(self, seconds):
         """Lets a fault last, and notes for how long the store was not read by then."""
