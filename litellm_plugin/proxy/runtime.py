@@ -54,6 +54,8 @@ _PERIOD_S: Final = 1.0
 _REPORT_WAIT_S: Final = 30.0
 # `SingleUse` has a patience of its own, which knows what of a wait was the store's; this would end it before.
 _USES_PATIENCE_S: Final = 30.0
+# For so long the first requests of a worker wait for its first keys; an issuer that is well takes milliseconds.
+_FIRST_KEYS_S: Final = 2.0
 _DEPLOYMENT_ROUNDS: Final = 30
 _PENDING_LIMIT: Final = 10_000
 _NOTHING_CONFIGURED: Final = EgressTable()
@@ -137,6 +139,7 @@ class Runtime:
         self._task: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None
+        self._has_asked_for_keys = False
         self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
@@ -323,6 +326,18 @@ class Runtime:
         for client in (self._redis, self._uses):
             if client is not None:
                 await client.aclose()
+
+    async def first_keys(self) -> None:
+        """Waits for the worker's first load of keys to end, well or not, 2 s at most; it never waits again after that.
+
+        A worker serves as soon as LiteLLM has started, which may be a moment before that load has ended.
+        """
+        if self._has_asked_for_keys or self.in_force is None:
+            return
+        refresh = self._begin_refresh()
+        if refresh is not None:
+            await asyncio.wait({refresh}, timeout=_FIRST_KEYS_S)
+        self._has_asked_for_keys = refresh is None or refresh.done()
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served. A change is logged once."""

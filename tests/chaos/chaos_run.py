@@ -140,7 +140,8 @@ def attempted(fault, stage, act):
 
 
 def failed(fault, error):
-    return Outcome(fault, "", requests=0, others=[f"{type(error).__name__}: {error!s:.500}"])
+    first, _, rest = f"{type(error).__name__}: {error}".partition("\n")
+    return Outcome(fault, "it went wrong", requests=0, tracebacks=rest, others=[first])
 
 
 def _added(before, during, own_ms):

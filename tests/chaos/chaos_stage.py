@@ -23,6 +23,8 @@ from litellm_plugin.testing import ProxyProcess
 # The plugin asks the store once a second; what it asked within three seconds it asks steadily.
 STEADY_S = 3.0
 PATIENCE_S = 60.0
+# A worker takes some ten seconds of a processor for its start, which it may share with many.
+START_S = 90.0
 PREFIX = "permit-router:"
 
 # Time shifts for everything in the process that asks `time.time` when it wants to know; `datetime.now` does not.
@@ -89,7 +91,9 @@ class Stage:
     def __enter__(self):
         self.fleet.__enter__()
         try:
+            self.fleet.proxy.wait_ready(START_S * self.workers)
             self.fleet.ready()
+            self.healths(START_S * self.workers)
         except BaseException:
             self.__exit__()
             raise
@@ -208,14 +212,14 @@ class Stage:
         if health["status"] == "green" and (is_steady or read_s >= since_s):
             found.setdefault(health["worker"], 0.0 if is_steady else max(0.0, read_s - since_s))
 
-    def healths(self):
+    def healths(self, patience_s=PATIENCE_S):
         """What each worker tells of its health, by its process id.
 
         Raises:
-            AssertionError: A worker did not answer for a minute.
+            AssertionError: A worker did not answer in time.
         """
         found = {}
-        end_s = time.monotonic() + PATIENCE_S
+        end_s = time.monotonic() + patience_s
         with self._apart() as client:
             while len(found) < self.workers:
                 assert time.monotonic() < end_s, f"{len(found)} of {self.workers} workers answered"
