@@ -126,6 +126,21 @@ def test_before_the_first_exchange_a_worker_spends_a_tenth(team):
     assert spend_all(worker, RPM) == RPM.limit // FIRST_SHARE
 
 
+def test_c39_a_request_that_comes_while_a_lease_is_given_back_is_served(ledger, clock):
+    """Two workers that do not know of each other yet hold all there is; the answer to the one takes its time."""
+    pair = [Worker(name, ledger, clock, 1) for name in ("w1", "w2")]
+    for worker in pair:
+        worker.book.left(RPM)
+        worker.exchange()
+    assert ledger.held(RPM) == RPM.limit
+    for _ in range(int(SILENT_S) - 1):
+        clock.advance(1)
+        pair[1].exchange()
+    clock.advance(1)
+    pair[1].ask()
+    assert pair[1].book.reserve(RPM, 1)
+
+
 def test_before_the_first_exchange_one_request_may_be_larger(team):
     (worker,) = team(1)
     assert worker.book.reserve(BUDGET, BUDGET.limit + 1) is None
