@@ -109,7 +109,7 @@ check: lint test
 bench: $(STAMP)
 	@for benchmark in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$benchmark || exit 1; done
 
-# An hour, unless SOAK says otherwise: SOAK="--seconds 600 --rate 5".
+# An hour, beside LiteLLM alone, unless SOAK says otherwise: SOAK="--seconds 600 --rate 5".
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py $(SOAK)
 

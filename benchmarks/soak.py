@@ -1,11 +1,13 @@
 """The soak: a proxy with the plugin and a shared store at a steady rate, and whether anything in it grows.
 
-    python benchmarks/soak.py [--seconds 3600] [--rate 10] [--sample 30]
+    python benchmarks/soak.py [--seconds 3600] [--rate 4] [--sample 60]
 
-Runs a real LiteLLM Proxy, recording providers and a real Valkey server; a third of the requests is streamed, and their
-permits name every subset of the endpoints. Samples the resident memory and the open descriptors of the proxy's process
-group, and its asyncio tasks where the plugin's health answer tells them. Prints the samples, the slope of each over
-what follows the warm-up (the first third), and a verdict; ends with 1 where something grew, was denied or went astray.
+Runs a real LiteLLM Proxy with the plugin and a real Valkey server, beside it one without the plugin, each with
+recording providers and this many requests a second; a third of the requests is streamed, and their permits name every
+subset of the endpoints. Samples the resident memory and the open descriptors of each proxy's process group, and its
+asyncio tasks where the plugin's health answer tells them. Prints the samples, the slope of each over what follows the
+warm-up (the first third), and a verdict on the proxy with the plugin; ends with 1 where something grew faster than in
+LiteLLM alone, was denied or went astray.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +38,9 @@ from chaos_stage import Stage  # noqa: E402
 WARM_UP = 1 / 3
 # What a slope may come to in an hour: above the noise of an allocator, far below what a leak a request would make.
 MOST_AN_HOUR = {"rss_mb": 50.0, "descriptors": 20.0, "tasks": 20.0}
+OURS, ALONE = "with the plugin", "LiteLLM alone"
+# The other logger is there in both.
+ROLES = {OURS: {}, ALONE: {"callbacks": ["other_logger.logger"]}}
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -51,12 +58,14 @@ class Sample:
     p99_ms: float
 
 
-def soak(stage, *, seconds, rate, sample_s):
-    """Gives a sample each `sample_s` seconds, for so many seconds; the stage's store is open."""
+def soak(stage, *, seconds, rate, sample_s, ending=None):
+    """Gives a sample each `sample_s` seconds, for so many seconds or until `ending`; the stage's store is open."""
+    ending = ending or threading.Event()
     began_s = time.monotonic()
     with Load(stage.target, rate) as load:
         while (at_s := time.monotonic() - began_s) < seconds:
-            time.sleep(min(sample_s, seconds - at_s))
+            if ending.wait(min(sample_s, seconds - at_s)):
+                break
             yield taken(stage, load, time.monotonic() - began_s)
 
 
@@ -65,7 +74,8 @@ def taken(stage, load, at_s):
     ended = list(itertools.takewhile(lambda visit: visit.has_ended, tuple(load.visits)))
     del load.visits[: len(ended)]
     load.healths.clear()
-    astray = stage.fleet.out_of_set()
+    # Without the plugin nothing keeps a request inside its permit.
+    astray = stage.fleet.out_of_set() if stage.has_plugin else ()
     for provider in stage.fleet.providers.values():
         provider.clear()
     pids = group_of(stage.fleet.proxy.pid)
@@ -86,7 +96,9 @@ def rss_mb(pid):
 
 
 def tasks(stage):
-    """How many asyncio tasks one worker has; None where the health answer does not tell."""
+    """How many asyncio tasks one worker has; None where nothing tells."""
+    if not stage.has_plugin:
+        return None
     answer = httpx.get(f"{stage.fleet.proxy.url}/permit-router/v1/health", trust_env=False, timeout=10)
     return answer.json().get("tasks")
 
@@ -103,13 +115,19 @@ def slopes(samples):
     return found
 
 
-def verdict(samples):
-    """What is not as it shall be; empty when all is."""
-    grown = [
-        f"{name} grows by {slope:.1f} an hour, at most {MOST_AN_HOUR[name]:g} expected"
-        for name, slope in slopes(samples).items()
-        if slope is not None and slope > MOST_AN_HOUR[name]
-    ]
+def verdict(samples, alone=()):
+    """What is not as it shall be; empty when all is.
+
+    Args:
+        samples: Those of the proxy with the plugin.
+        alone: Those of LiteLLM without it, whose own growth is not the plugin's.
+    """
+    own = slopes(alone) if alone else {}
+    grown = []
+    for name, slope in slopes(samples).items():
+        most = MOST_AN_HOUR[name] + max(0.0, own.get(name) or 0.0)
+        if slope is not None and slope > most:
+            grown.append(f"{name} grows by {slope:.1f} an hour, at most {most:g} expected")
     denied, astray = (sum(getattr(each, name) for each in samples) for name in ("denied", "out_of_set"))
     return [*grown, *wrong(denied, "denied wrongly"), *wrong(astray, "out of set")]
 
@@ -118,31 +136,47 @@ def wrong(count, what):
     return [f"{count} {what}"] if count else []
 
 
+def row(who, sample):
+    told = "-" if sample.tasks is None else sample.tasks
+    return (
+        f"| {who} | {sample.at_s:.0f} | {sample.rss_mb:.1f} | {sample.descriptors} | {told} | {sample.requests} "
+        f"| {sample.denied} | {sample.out_of_set} | {sample.p99_ms:.0f} |"
+    )
+
+
+def soaked(who, given, ending):
+    """The samples of one proxy, each printed as it comes."""
+    has_plugin = who != ALONE
+    samples = []
+    with tempfile.TemporaryDirectory() as folder, Stage(folder, has_plugin=has_plugin, **ROLES[who]) as stage:
+        stage.open_store()
+        stage.begin()
+        for each in soak(stage, seconds=given.seconds, rate=given.rate, sample_s=given.sample, ending=ending):
+            samples.append(each)
+            print(row(who, each), flush=True)
+    return samples
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=3600.0)
-    parser.add_argument("--rate", type=float, default=10.0, help="requests a second")
-    parser.add_argument("--sample", type=float, default=30.0, help="seconds between samples")
+    parser.add_argument("--rate", type=float, default=4.0, help="requests a second")
+    parser.add_argument("--sample", type=float, default=60.0, help="seconds between samples")
     given = parser.parse_args()
-    # Whoever ends this ends the proxy and the store with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    samples = []
-    print("| after, s | RSS, MB | descriptors | tasks | requests | denied | out of set | p99, ms |")
-    print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, Stage(folder) as stage:
-        stage.open_store()
-        stage.begin()
-        for each in soak(stage, seconds=given.seconds, rate=given.rate, sample_s=given.sample):
-            samples.append(each)
-            told = "-" if each.tasks is None else each.tasks
-            print(
-                f"| {each.at_s:.0f} | {each.rss_mb:.1f} | {each.descriptors} | {told} | {each.requests} "
-                f"| {each.denied} | {each.out_of_set} | {each.p99_ms:.0f} |",
-                flush=True,
-            )
-    for name, slope in slopes(samples).items():
-        print(f"{name}: {'not told' if slope is None else f'{slope:+.2f} an hour'} after the warm-up")
-    faults = verdict(samples)
+    ending = threading.Event()
+    # Whoever ends this ends the proxies and the stores with it.
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    print("| proxy | after, s | RSS, MB | descriptors | tasks | requests | denied | out of set | p99, ms |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    with ThreadPoolExecutor(len(ROLES)) as pool:
+        found = dict(zip(ROLES, pool.map(lambda who: soaked(who, given, ending), ROLES), strict=True))
+    if ending.is_set():
+        return True
+    for who, samples in found.items():
+        for name, slope in slopes(samples).items():
+            told = "not told" if slope is None else f"{slope:+.2f} an hour"
+            print(f"{who}: {name}: {told} after the warm-up")
+    faults = verdict(found[OURS], found[ALONE])
     print("; ".join(faults) or "flat; nobody was denied wrongly, nothing went out of its set")
     return bool(faults)
 

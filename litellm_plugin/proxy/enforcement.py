@@ -58,6 +58,9 @@ class _NoRetries(int):
 
 # The provider's client must not repeat a call by itself: every attempt is decided, checked and recorded here.
 _NO_RETRIES: Final = _NoRetries(0)
+# LiteLLM keeps one client of a provider for each timeout that it is told: a request's own time left would make one a
+# request. The openings end an attempt in time; this bounds what goes round them, by the next of these.
+_TIMEOUTS_S: Final = tuple(step * 10**power for power in range(5) for step in (1, 2, 5))
 _SESSIONS: Final = frozenset({CallType.RESPONSES_SOCKET, CallType.REALTIME})
 
 
@@ -449,7 +452,7 @@ def _known(state: Permitted, group: str, available: set[str]) -> RoutedGroup | N
 
 
 def _shortened(call: Mapping[str, Any], left_s: float | None) -> float | None:
-    """How long a whole answer may take, where that is less than what the call says; None where it says less.
+    """How long a whole answer may take at most, where that is less than what the call says; None where it says less.
 
     A stream is let go on after its first byte, for which its opening is timed.
     """
@@ -458,7 +461,8 @@ def _shortened(call: Mapping[str, Any], left_s: float | None) -> float | None:
     own = call["timeout"]
     if own is not None and not isinstance(own, int | float):
         return None
-    return left_s if own is None or left_s < own else None
+    most_s = next((each for each in _TIMEOUTS_S if each >= left_s), None)
+    return most_s if most_s is not None and (own is None or most_s < own) else None
 
 
 def _tell_loggers(data: MutableMapping[str, Any], state: Permitted) -> None:

@@ -42,8 +42,6 @@ _STREAMING: Final = frozenset(
         CallType.GENERATE_CONTENT,
     }
 )
-# Lets the provider's client, which is told the same time, report the timeout first.
-_GRACE_S: Final = 0.5
 
 
 def watch_openings() -> None:
@@ -115,7 +113,7 @@ class Openings:
         outer, state.handled = state.handled, sys.exception()
         is_opened = False
         try:
-            async with asyncio.timeout(self._time_left_s(state)):
+            async with asyncio.timeout(time_left_s(state, self._runtime.clock.monotonic())):
                 answer = await make()
                 is_opened = state.call_type in _STREAMING and hasattr(type(answer), "__aiter__")
                 return await self._opened(state, answer) if is_opened else answer
@@ -138,10 +136,6 @@ class Openings:
         finally:
             state.awaited = outer
         return BegunStream(stream, items, (first,))
-
-    def _time_left_s(self, state: Permitted) -> float | None:
-        left_s = time_left_s(state, self._runtime.clock.monotonic())
-        return None if left_s is None else left_s + _GRACE_S
 
     def _failed(self, state: Permitted, made: list[Attempt], error: Exception) -> Exception:
         """What LiteLLM's loop gets for the error that a pass ended with."""

@@ -9,7 +9,6 @@ import secrets
 import socket
 from collections import deque
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin._version import __version__
@@ -33,6 +32,7 @@ from litellm_plugin.state import (
     RedisExchange,
     RedisReplayStore,
     StoredRevocations,
+    StoreLoop,
     connect,
 )
 
@@ -134,6 +134,7 @@ class Runtime:
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
         self._redis: Client | None = None
         self._uses: Client | None = None
+        self._store_loop: Final = StoreLoop()
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -223,8 +224,9 @@ class Runtime:
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
             self._uses = connect(policy.redis_url, _USES_PATIENCE_S, source=policy.redis_source)
-            self._stored = StoredRevocations(self._redis, policy.redis_prefix)
-            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix))
+            run = self._store_loop.run
+            self._stored = StoredRevocations(self._redis, policy.redis_prefix, run=run)
+            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run))
         else:
             self.log.warning(
                 "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "
@@ -286,9 +288,11 @@ class Runtime:
         """The one that takes uses under this policy; all of them share one store."""
         settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
         if self._replay_store is None:
-            memory = partial(MemoryReplayStore, self.clock.monotonic)
-            prefix = policy.redis_prefix
-            self._replay_store = RedisReplayStore(self._uses, prefix) if self._uses else memory()
+            self._replay_store = (
+                RedisReplayStore(self._uses, policy.redis_prefix, run=self._store_loop.run)
+                if self._uses
+                else MemoryReplayStore(self.clock.monotonic)
+            )
         if settings not in self._single_uses:
             self._single_uses[settings] = SingleUse(
                 self._replay_store,
@@ -323,9 +327,18 @@ class Runtime:
         if refresh is not None and not refresh.done():
             refresh.cancel()
             await asyncio.gather(refresh, return_exceptions=True)
-        for client in (self._redis, self._uses):
-            if client is not None:
-                await client.aclose()
+        await self._close_store()
+
+    async def _close_store(self) -> None:
+        """Closes the clients in the loop that they belong to, once, and that loop after them."""
+        clients = [each for each in (self._redis, self._uses) if each is not None]
+        if not clients or self._store_loop.is_closed:
+            return
+        try:
+            for client in clients:
+                await self._store_loop.run(client.aclose())
+        finally:
+            await self._store_loop.aclose()
 
     async def first_keys(self) -> None:
         """Waits for the worker's first load of keys to end, well or not, 2 s at most; it never waits again after that.

@@ -23,6 +23,7 @@ from litellm_plugin.state.roster import Roster
 from litellm_plugin.state.shared_clock import SharedClock
 from litellm_plugin.state.stall import LoopWatch
 from litellm_plugin.state.store import Store
+from litellm_plugin.state.store_loop import StoreLoop
 from litellm_plugin.state.sync import Synchroniser
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SharedClock",
     "SharedLatency",
     "Store",
+    "StoreLoop",
     "StoredRevocations",
     "Synchroniser",
     "connect",

@@ -17,6 +17,8 @@ _SCOPES: Final = 4_096
 _DEPLOYMENTS_PER_PREFIX: Final = 16
 # Room is made for many at once: to find the scope that holds the most is work.
 _SHARE_DROPPED: Final = 64
+# A write adds one at most: two a write catch up, and no write has to clear a whole memory.
+_DROPPED_PER_WRITE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,9 @@ _Entry: TypeAlias = dict[str, _Held]
 class AffinityMemory:
     """Remembers in this worker what answers left where.
 
-    Entries end with their time. Past the limit the scope that holds the most loses its oldest, so that one
-    tenant's flood does not push out the others'.
+    Entries end with their time: none is held for longer than the longest lifetime after it ended, while anything
+    is written. Past the limit the scope that holds the most loses its oldest, so that one tenant's flood does not
+    push out the others'.
 
     Args:
         clock: Monotonic seconds.
@@ -112,10 +115,25 @@ class AffinityMemory:
         self._size += key not in entries
         entries[key] = entry
         entries.move_to_end(key)
+        # Nobody asks again for most of them: what ended would stand until the limit.
+        for each in {scope, next(iter(self._scopes))}:
+            self._drop_ended(each)
         if len(self._scopes) > _SCOPES:
             self._size -= len(self._scopes.popitem(last=False)[1])
         while self._size > self._limit:
             self._make_room()
+
+    def _drop_ended(self, scope: AffinityScope) -> None:
+        """Forgets what ended, from the least recently written on; the scope with its last."""
+        entries, now_s = self._scopes[scope], self._clock()
+        for _ in range(_DROPPED_PER_WRITE):
+            key = next(iter(entries), None)
+            if key is None or any(held.expires_s > now_s for held in entries[key].values()):
+                break
+            del entries[key]
+            self._size -= 1
+        if not entries:
+            del self._scopes[scope]
 
     def _make_room(self) -> None:
         scope, entries = max(self._scopes.items(), key=lambda item: len(item[1]))

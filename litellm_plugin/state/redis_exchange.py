@@ -22,11 +22,13 @@ from litellm_plugin.state.redis_leases import (
     watch_and_settle,
 )
 from litellm_plugin.state.replay import PREFIX
+from litellm_plugin.state.store_loop import in_place
 
 if TYPE_CHECKING:
     from litellm_plugin.state.conversation import Client, Command, Conversation
     from litellm_plugin.state.exchange import Batch, Contribution, Lease
     from litellm_plugin.state.redis_hashes import Exchanged
+    from litellm_plugin.state.store_loop import Runner
 
 # Raised with every change of what stands under a key, so that two versions of the plugin never meet.
 VERSION: Final = "v1"
@@ -47,17 +49,26 @@ class RedisExchange:
         client: A client without retries, see `connect`; its owner closes it.
         prefix: What every key begins with.
         deadline_s: How long a batch may take, in seconds; how long each reply may take is the client's matter.
+        run: Where the client is used: a client belongs to one event loop.
 
     Raises:
         ValueError: The prefix has braces, which would override the hash tag.
     """
 
-    def __init__(self, client: Client, prefix: str = PREFIX, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        client: Client,
+        prefix: str = PREFIX,
+        deadline_s: float = DEADLINE_S,
+        *,
+        run: Runner[Reply] = in_place,
+    ) -> None:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"expected a key prefix without braces, got {prefix!r:.80}")
         self._client = client
         self._prefix = f"{prefix}{{state}}:{VERSION}:"
         self._deadline_s = deadline_s
+        self._run = run
         self._batches_without_script = 0
 
     async def exchange(self, batch: Batch) -> Reply:
@@ -66,6 +77,13 @@ class RedisExchange:
         Raises:
             StoreUnavailable: The server refuses, is gone or does not answer in time.
         """
+        # A loop that was closed sends nothing.
+        try:
+            return await self._run(self._exchange(batch))
+        except OSError as error:
+            raise _unavailable(error, was_sent=False) from error
+
+    async def _exchange(self, batch: Batch) -> Reply:
         was_sent = False
         try:
             async with asyncio.timeout(self._deadline_s), conversation(self._client, self._prefix) as server:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError, ResponseError
 
 from litellm_plugin.errors import StoreUnavailable
+from litellm_plugin.state.store_loop import in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litellm_plugin.state.conversation import Client
+    from litellm_plugin.state.store_loop import Runner
 
 PREFIX = "permit-router:"
 # About 0.5 KB each: 50 MB at most; with permits of 300 s it holds 270 requests a second of one worker.
@@ -92,16 +94,18 @@ class RedisReplayStore:
     Args:
         client: A client without retries; its owner closes it.
         prefix: What every key begins with.
+        run: Where the client is used: a client belongs to one event loop.
 
     Raises:
         ValueError: The prefix has braces, which would override the slot that keys choose in a Cluster.
     """
 
-    def __init__(self, client: Client, prefix: str = PREFIX) -> None:
+    def __init__(self, client: Client, prefix: str = PREFIX, *, run: Runner[object] = in_place) -> None:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"expected a key prefix without braces, got {prefix!r:.80}")
         self._client = client
         self._prefix = prefix
+        self._run = run
         self._may_get = True
 
     async def put_if_absent(self, key: str, value: str, ttl_s: float) -> str | None:
@@ -111,7 +115,7 @@ class RedisReplayStore:
             StoreUnavailable: The server refuses, is gone or does not answer in time.
         """
         try:
-            standing = await self._put(self._prefix + key, value, _px(ttl_s))
+            standing = await self._run(self._put(self._prefix + key, value, _px(ttl_s)))
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
         if standing is None:
@@ -125,9 +129,12 @@ class RedisReplayStore:
             StoreUnavailable: The server refuses, is gone or does not answer in time.
         """
         try:
-            await self._client.set(self._prefix + key, value, px=_px(ttl_s))
+            await self._run(self._set(self._prefix + key, value, _px(ttl_s)))
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
+
+    async def _set(self, key: str, value: str, px: int) -> object:
+        return await self._client.set(key, value, px=px)
 
     async def _put(self, key: str, value: str, px: int) -> object:
         if self._may_get:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final, assert_never
 from redis.exceptions import RedisError
 
 from litellm_plugin.state.replay import PREFIX
+from litellm_plugin.state.store_loop import in_place
 
 if TYPE_CHECKING:
     from litellm_plugin.state.conversation import Client
+    from litellm_plugin.state.store_loop import Runner
 
 # As many as the policy block takes; three full sets are read in 8 ms with the C parser that LiteLLM's proxy extra brings.
 MOST_REVOKED: Final = 10_000
-# A reply is cut off after 50 ms, and a loop that LiteLLM's token counter holds misses one now and then.
+# A reply is cut off after 50 ms, and on a machine without processor time to spare one is missed now and then.
 LOST_AFTER_MISSES: Final = 3
 
 # The same texts as `Name` and `Kid` of settings, which is not ours to import; a test holds them together.
@@ -75,10 +77,19 @@ class StoredRevocations:
         client: A client without retries; its owner closes it.
         prefix: What every key begins with.
         limit: How many entries of a kind count; of more, those that end last, then those that sort last.
+        run: Where the client is used: a client belongs to one event loop.
     """
 
-    def __init__(self, client: Client, prefix: str = PREFIX, limit: int = MOST_REVOKED) -> None:
+    def __init__(
+        self,
+        client: Client,
+        prefix: str = PREFIX,
+        limit: int = MOST_REVOKED,
+        *,
+        run: Runner[dict[RevokedKind, object]] = in_place,
+    ) -> None:
         self._client = client
+        self._run = run
         self._keys = {kind: f"{prefix}revoked:{kind}" for kind in RevokedKind}
         self._limit = limit
         self._replies: dict[RevokedKind, list[bytes | str]] = {}
@@ -117,7 +128,7 @@ class StoredRevocations:
             now_s: Monotonic seconds, for the age.
         """
         try:
-            replies = await self._fetch(now)
+            replies = await self._run(self._fetch(now))
         except (RedisError, OSError):
             self._misses += 1
             if self._misses >= LOST_AFTER_MISSES:

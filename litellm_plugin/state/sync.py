@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PERIOD_S: Final = 1.0
 # Workers that start together would all ask in the same millisecond.
 JITTER: Final = 0.1
-# A reply is cut off after 50 ms, and a loop that LiteLLM's token counter holds misses one now and then.
+# A reply is cut off after 50 ms, and on a machine without processor time to spare one is missed now and then.
 LOST_AFTER_MISSES: Final = 3
 
 _logger = logging.getLogger("LiteLLM Proxy").getChild("permit_router")

@@ -47,6 +47,7 @@ class RecordedRequest:
         body: The raw body, as far as it arrived.
         json: The body parsed as JSON, None where it is none.
         at: When it had arrived, on `time.monotonic`.
+        connection: The sender's end, `host:port`: requests over one connection share it.
     """
 
     endpoint: str
@@ -56,6 +57,7 @@ class RecordedRequest:
     body: bytes
     json: Any | None
     at: float
+    connection: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ class RecordingProvider:
             body=body,
             json=_parsed(body),
             at=time.monotonic(),
+            connection=":".join(map(str, connection.client or ())),
         )
         with self._lock:
             self._requests.append(recorded)

@@ -59,13 +59,25 @@ class Stage:
         shifts_clock: Whether `shift_clock` works.
         policy: Sections of the policy block that replace the stage's own.
         env: Variables that the proxy gets besides.
+        has_plugin: Whether the plugin is installed; without it nothing asks the store.
 
     Attributes:
         unread_s: For how long a worker had not read the store when the last fault ended.
     """
 
-    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False, policy=None, env=None):
+    def __init__(
+        self,
+        folder,
+        *,
+        workers=1,
+        callbacks=None,
+        shifts_clock=False,
+        policy=None,
+        env=None,
+        has_plugin=True,
+    ):
         self.workers = workers
+        self.has_plugin = has_plugin
         self.unread_s = 0.0
         self.server = ValkeyProcess(_made(folder, "store"))
         self._behind = ValkeyProcess(_made(folder, "behind"))
@@ -86,6 +98,8 @@ class Stage:
             algorithm="ES256",
             files=files,
             workers=workers,
+            registered=has_plugin,
+            startup_hook=has_plugin,
         )
 
     def __enter__(self):
@@ -93,7 +107,8 @@ class Stage:
         try:
             self.fleet.proxy.wait_ready(START_S * self.workers)
             self.fleet.ready()
-            self.healths(START_S * self.workers)
+            if self.has_plugin:
+                self.healths(START_S * self.workers)
         except BaseException:
             self.__exit__()
             raise
@@ -133,13 +148,15 @@ class Stage:
             self.fleet.issuer,
             self.fleet.ledger,
             OPENAI_ENDPOINTS,
+            has_plugin=self.has_plugin,
         )
 
     def begin(self):
         """Forgets what was; returns once every worker reads the store."""
         with self.admin() as client:
             client.flushall()
-        self.recovery_s(time.monotonic())
+        if self.has_plugin:
+            self.recovery_s(time.monotonic())
         self.fleet.clear()
 
     def restore(self):

@@ -46,6 +46,16 @@ def test_what_rises_in_the_warm_up_alone_does_not_count():
     assert soak.verdict(samples) == []
 
 
+def test_what_litellm_alone_grows_by_is_not_the_plugins():
+    assert soak.verdict(hour(rss_mb=80.0), alone=hour(rss_mb=40.0)) == []
+    (fault,) = soak.verdict(hour(rss_mb=95.0), alone=hour(rss_mb=40.0))
+    assert fault == "rss_mb grows by 95.0 an hour, at most 90 expected"
+
+
+def test_what_litellm_alone_shrinks_by_is_not_asked_of_the_plugin():
+    assert soak.verdict(hour(rss_mb=45.0), alone=hour(rss_mb=-30.0)) == []
+
+
 @pytest.mark.parametrize(("name", "says"), [("denied", "1 denied wrongly"), ("out_of_set", "1 out of set")])
 def test_what_went_wrong_once_counts(name, says):
     assert soak.verdict([*hour(), replace(FLAT, at_s=3600, **{name: 1})]) == [says]

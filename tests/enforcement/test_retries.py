@@ -193,6 +193,17 @@ def test_one_deadline_holds_for_all_attempts(strict_fleet, stream):
     assert (attempt["status"], attempt["is_final"]) == ("timeout", True)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_deadline_leaves_the_connections_to_a_provider_open(strict_fleet, stream):
+    """LiteLLM keeps a client, and with it its connections, for each timeout that it is told."""
+    for _ in range(6):
+        assert strict_fleet.send("chat", ["us-b"], stream=stream).status_code == 200
+
+    arrivals = [each for each in strict_fleet.providers["us-b"].requests if each.method == "POST"]
+    assert len(arrivals) == 6
+    assert len({each.connection for each in arrivals}) <= 2, [each.connection for each in arrivals]
+
+
 def test_one_cost_cap_holds_for_all_attempts(strict_fleet):
     """512 expected tokens at 0.5, 1 and 2 USD a million: the third attempt would go past 0.001 USD."""
     for name in ("us-b", "us-a"):

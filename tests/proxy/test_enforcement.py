@@ -10,7 +10,7 @@ import pytest
 from litellm_plugin.errors import Reason, RequestDenied
 from litellm_plugin.proxy.caller_facts import CallerFacts, utc_moment
 from litellm_plugin.proxy.context import RoutedGroup
-from litellm_plugin.proxy.enforcement import Enforcement, _holds_pin
+from litellm_plugin.proxy.enforcement import Enforcement, _holds_pin, _shortened
 from litellm_plugin.proxy.planning import unserved
 from litellm_plugin.proxy.stored import StoredId
 from litellm_plugin.routing import Rule, RuleSet, compile_condition
@@ -188,3 +188,31 @@ class TestPins:
 
         with pytest.raises(RequestDenied, match="held against the team"):
             Enforcement(worker.runtime).check({**entry, "model": "openai/gpt-test"})
+
+
+class TestTimeouts:
+    """What LiteLLM is told of a request's time: of one client for each timeout, few are made."""
+
+    def test_requests_that_are_under_way_for_various_times_share_a_few(self):
+        told = {_shortened({"timeout": None}, left_ms / 1000) for left_ms in range(0, 600_000, 777)}
+        assert told == {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
+
+    @pytest.mark.parametrize(
+        ("left_s", "own_s", "expected_s"),
+        [
+            pytest.param(599.98, None, 1000, id="none-of-its-own"),
+            pytest.param(599.98, 6000.0, 1000, id="a-longer-one"),
+            pytest.param(4.5, 6000.0, 5, id="near-the-end"),
+            pytest.param(0.0, 30.0, 1, id="past-the-end"),
+            pytest.param(599.98, 30.0, None, id="a-shorter-one-stays"),
+            pytest.param(599.98, 1000, None, id="the-same-stays"),
+            pytest.param(86_000.0, None, None, id="longer-than-any"),
+            pytest.param(None, 30.0, None, id="no-deadline"),
+        ],
+    )
+    def test_no_less_than_is_left_and_no_more_than_its_own(self, left_s, own_s, expected_s):
+        assert _shortened({"timeout": own_s}, left_s) == expected_s
+
+    def test_a_stream_and_a_call_that_takes_no_timeout_are_told_none(self):
+        assert _shortened({"timeout": None, "stream": True}, 5.0) is None
+        assert _shortened({}, 5.0) is None

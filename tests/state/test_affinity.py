@@ -105,3 +105,48 @@ def test_it_never_holds_more_than_its_limit_nor_tells_another_scopes(ops, limit)
         told = {found.session_deployment, *found.warm_tokens} - {None}
         assert deployment in told
         assert all(each.startswith(f"{tenant}{classification}-") for each in told)
+
+
+def remember_prefixes(memory, numbers, scope=ACME, lifetime_s=60):
+    for number in numbers:
+        memory.remember_prefix(scope, str(number), "a-1", tokens=1, lifetime_s=lifetime_s)
+
+
+def test_what_ended_is_not_held(memory, clock):
+    remember_prefixes(memory, range(100))
+    clock.advance(61)
+    remember_prefixes(memory, range(100, 200))
+    assert len(memory) == 100
+    assert warm_of(memory, prefix="199") == {"a-1": 1}
+
+
+def test_a_steady_rate_holds_what_lives_and_no_more(memory, clock):
+    held = []
+    for number in range(1000):
+        remember_prefixes(memory, [number], lifetime_s=60 if number % 2 else 30)
+        clock.advance(1)
+        held.append(len(memory))
+    assert max(held) <= 62
+
+
+def test_what_ended_of_a_scope_that_is_silent_is_dropped_by_the_others_writes(memory, clock):
+    other = AffinityScope("other", "internal")
+    remember_prefixes(memory, range(50), scope=other)
+    clock.advance(61)
+    remember_prefixes(memory, range(30))
+    assert len(memory) == 30
+
+
+def test_what_lives_is_kept_behind_what_ended(memory, clock):
+    remember_prefixes(memory, ["short"], lifetime_s=10)
+    remember_prefixes(memory, ["long"], lifetime_s=100)
+    clock.advance(11)
+    remember_prefixes(memory, ["other"])
+    assert warm_of(memory, prefix="long") == {"a-1": 1}
+    assert len(memory) == 2
+
+
+def test_what_ends_at_once_is_not_held(memory):
+    remember_prefixes(memory, range(3), lifetime_s=0)
+    assert len(memory) == 0
+    assert warm_of(memory, prefix="0") == {}

@@ -1,0 +1,81 @@
+"""The store's event loop: a thread of its own, in which a busy worker does not use up the store's 50 ms.
+
+LiteLLM takes tens of milliseconds of an event loop for each request. With a dozen under way a reply lies there for
+longer than it may take before anybody looks, and the timeout, which is due by then, is what is looked at: a loaded
+worker would lose a store that answers in half a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeAlias, TypeVar
+
+_Result = TypeVar("_Result")
+# Runs what talks to the store, wherever that is, and gives what came of it.
+Runner: TypeAlias = Callable[[Coroutine[Any, Any, _Result]], Awaitable[_Result]]
+
+THREAD_NAME: Final = "permit-router-store"
+# What it still does when it is closed is cancelled, which takes a turn of the loop, and is not waited for for ever.
+_END_S: Final = 5.0
+
+
+class StoreLoop:
+    """An event loop in a daemon thread, made at its first use: a process that forks before that takes none along.
+
+    Clients that are used here belong to this loop, and are closed in it.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it runs nothing any more."""
+        return self._is_closed
+
+    async def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Runs a coroutine in the thread and waits for it in the caller's loop; cancelling one cancels the other.
+
+        Raises:
+            ConnectionError: The loop was closed.
+            Exception: Whatever the coroutine raises.
+        """
+        if self._is_closed:
+            work.close()
+            raise ConnectionError("the connection to the store was closed: this worker ends")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
+
+    async def aclose(self) -> None:
+        """Ends the thread and cancels what it still does; what is run after that is refused."""
+        self._is_closed = True
+        if self._loop is None or self._thread is None:
+            return
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join, _END_S)
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name=THREAD_NAME, daemon=True)
+            self._thread.start()
+        return self._loop
+
+
+async def in_place(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Runs a coroutine in the caller's own loop."""
+    return await work
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_END_S)
