@@ -30,7 +30,7 @@ LIFETIME_S = 3600
 # Who has a connection waits for his answer; more than the backlog of a listening socket need not wait for that.
 CONNECTING_AT_ONCE = 500
 # What a worker may keep of a crowd: the pages of its allocator, and connections to the store.
-MOST_KEPT = {"rss_mb": 400.0, "descriptors": 20.0, "tasks": 10.0}
+MOST_KEPT = {"rss_mb": 200.0, "descriptors": 20.0, "tasks": 10.0}
 SETTLE_S = 120.0
 POLICY = {
     "permit": {"binding": "single_use", "max_lifetime_seconds": LIFETIME_S},
