@@ -287,7 +287,7 @@ class _Account:
         self._wanted: int | None = None
         self._lease: Lease | None = None
         self._allowed = 0
-        # It holds nothing because it asked for nothing; it is about to while `_wanted` is 0.
+        # It holds nothing because it asked for nothing.
         self._is_asleep = True
         self._answered_at_s = -math.inf
 
@@ -321,12 +321,17 @@ class _Account:
         return max(left, unused // self._workers) if resource.limit > self.resource.limit else left
 
     def _leased(self, spent: int, now_s: float) -> int:
-        gives_back = self._wanted == 0
-        if not (self._is_asleep or gives_back):
+        if not self._holds_nothing:
             return self._allowed
         share = self._first_share(now_s)
         first = share if spent > 0 else max(share, self._first_request(now_s))
-        return max(first, self._allowed) if gives_back else first
+        return first if self._is_asleep else max(first, self._allowed)
+
+    @property
+    def _holds_nothing(self) -> bool:
+        """Whether it has no lease: it asked for none, is giving it back, or found everything held, by the dead perhaps."""
+        is_granted_nothing = self._lease is not None and self._lease.granted == 0
+        return self._is_asleep or self._wanted == 0 or is_granted_nothing
 
     def known_left(self, resource: Resource, now_s: float) -> int:
         """What is left as far as this worker knows, while the store is silent."""
