@@ -4,7 +4,8 @@
 
 Every run is a `litellm.Router` of its own process, in virtual time, with the same requests, the same endpoints and
 the same luck: whatever request meets whatever endpoint, it takes as long there in every run. LiteLLM's strategies
-have its retries and cooldowns as they are set by default; this plugin has its plans of three attempts.
+have its retries and cooldowns as they are set by default; this plugin has its plans of three attempts, and the breakers,
+waits, limits, retry budget and exchange with a store in memory that every worker of it has.
 Prints the tables of docs/benchmarks.md.
 """
 

@@ -9,10 +9,13 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import litellm
 from litellm import CustomLLM, ModelResponse, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fleet.virtual_time import VirtualClock
 
 PROVIDER = "fleet"
@@ -130,7 +133,10 @@ class Fleet(CustomLLM):  # type: ignore[misc]
         finally:
             load.in_flight -= 1
         if is_failing:
-            raise litellm.InternalServerError("injected", llm_provider=PROVIDER, model=endpoint.name)
+            response = _response(500)
+            raise litellm.InternalServerError(
+                "injected", llm_provider=PROVIDER, model=endpoint.name, response=response
+            ) from _answered(response)
         price_in, price_out = endpoint.prices
         self.cost_usd += input_tokens * price_in + output_tokens * price_out
         usage = Usage(
@@ -151,7 +157,11 @@ class Fleet(CustomLLM):  # type: ignore[misc]
         load.in_minute += 1
         if load.in_minute > endpoint.rpm:
             self.rate_limited += 1
-            raise litellm.RateLimitError("too many requests", llm_provider=PROVIDER, model=endpoint.name)
+            left_s = math.ceil(60 * (minute + 1) - self.clock.now_s)
+            response = _response(429, {"retry-after": str(left_s)})
+            raise litellm.RateLimitError(
+                "too many requests", llm_provider=PROVIDER, model=endpoint.name, response=response
+            ) from _answered(response)
 
     def _fate(self, endpoint: Endpoint, load: _Load, number: int, output_tokens: int) -> tuple[float, bool]:
         """How long this request takes there, and whether it fails; a failure comes after a fifth of a second."""
@@ -167,6 +177,16 @@ class Fleet(CustomLLM):  # type: ignore[misc]
         swing = 1.0 + endpoint.drift * math.sin(2 * math.pi * now_s / endpoint.drift_period_s)
         crowd = max(1.0, load.in_flight / endpoint.capacity)
         return (first_s + rest_s) * math.prod(each.slower for each in episodes) * swing * crowd, False
+
+
+def _response(status: int, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    request = httpx.Request("POST", "https://fleet.invalid/v1/chat/completions")
+    return httpx.Response(status, headers={"server": PROVIDER, **(headers or {})}, request=request)
+
+
+def _answered(response: httpx.Response) -> httpx.HTTPStatusError:
+    """What stands behind LiteLLM's exceptions where a provider was asked."""
+    return httpx.HTTPStatusError(str(response.status_code), request=response.request, response=response)
 
 
 def _luck(seed: int, name: str, number: int) -> random.Random:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.shared_state import Hold
     from litellm_plugin.proxy.slots import Slot
     from litellm_plugin.proxy.stored import StoredId
-    from litellm_plugin.routing import Candidate, Decision, RequestFacts, RoutingScope
+    from litellm_plugin.routing import Candidate, Decision, Exclusion, RequestFacts, RoutingScope
     from litellm_plugin.routing.facts import CallType
     from litellm_plugin.settings import PolicySnapshot
     from litellm_plugin.state import BudgetTab
@@ -48,6 +48,7 @@ class Attempt:
         route: The route whose next answers its own tells the length of (`route_of`); None where it tells of none.
         would_have: What would have been called in its place, where nothing is enforced and LiteLLM chose otherwise.
         hold: What it took of limits and budgets; None where it took nothing.
+        passed_over: What of the plan came before it and could not be asked any more, and why.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Attempt:
     route: str | None = None
     would_have: Candidate | None = None
     hold: Hold | None = None
+    passed_over: tuple[tuple[Candidate, Exclusion], ...] = ()
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ class Permitted:
         spared: How the request would have ended, where nothing is enforced.
         wanted: The deployment that would have been called next, where nothing is enforced.
         hold: What the attempt took that was selected and is not made yet.
+        passed_over: What that selection passed over, and why.
         tab: What is reserved of budgets for the attempt that comes next; None where none applies.
     """
 
@@ -151,6 +154,7 @@ class Permitted:
     spared: Verdict | None = None
     wanted: Candidate | None = None
     hold: Hold | None = None
+    passed_over: tuple[tuple[Candidate, Exclusion], ...] = ()
     tab: BudgetTab | None = None
 
     @property

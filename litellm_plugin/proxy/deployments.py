@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,7 @@ class Deployments:
         self._router = router
         self._read: dict[str, tuple[object, object, object, Candidate]] = {}
         self._groups: dict[str, CandidateGroup] = {}
+        self._listed: list[Mapping[str, Any]] = []
         self.declares_languages = False
 
     def router(self) -> Any | None:
@@ -122,6 +124,13 @@ class Deployments:
         if router is None:
             return None
         return frozenset(filter(None, map(endpoint_name, router.get_model_list() or [])))
+
+    def have_changed(self) -> bool:
+        """Whether LiteLLM lists others than when this was asked last; what it changes inside of one is not seen."""
+        router = self.router()
+        listed = list(router.get_model_list() or []) if router is not None else []
+        before, self._listed = self._listed, listed
+        return len(listed) != len(before) or any(map(operator.is_not, listed, before))
 
     def quotas(self) -> dict[str, Quota]:
         """What each deployment may be sent in a minute, by its id."""

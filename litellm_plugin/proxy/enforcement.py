@@ -381,9 +381,12 @@ def begin_attempt(runtime: Runtime, state: Permitted, attempt: Attempt, decision
     shared, spent = runtime.shared, state.spent
     deployment_id = attempt.candidate.deployment_id
     hold, state.hold = state.hold, None
+    passed_over, state.passed_over = state.passed_over, ()
     if hold is not None and hold.deployment_id != deployment_id:
         shared.give_back(hold)
         hold = None
+    if hold is not None:
+        attempt.passed_over = passed_over
     if hold is None and decision is not None:
         # It met no selection: what is spent all the same has to be known.
         hold = shared.spend(state, decision, attempt.candidate)

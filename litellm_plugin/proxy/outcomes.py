@@ -263,6 +263,7 @@ class Outcomes:
                 cost_usd=0.0 if state.call_type is CallType.STORED_RESPONSE else facts.get("cost_usd"),
                 is_measured=is_measured,
                 is_excused=is_excused,
+                retry_of=_retry_of(state, attempt),
             ),
         )
         if is_measured and not is_excused:
@@ -292,6 +293,12 @@ class Outcomes:
 
 # A request's time is measured by two clocks: ours, and that of LiteLLM's client.
 _CUT_SHORT_S: Final = 0.5
+
+
+def _retry_of(state: Permitted, attempt: Attempt) -> str | None:
+    """Where the request's first attempt went; None where this is that attempt."""
+    first = next(iter(state.spent), attempt)
+    return None if first is attempt else first.candidate.endpoint
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.context import Attempt, Permitted
     from litellm_plugin.proxy.runtime import Runtime
     from litellm_plugin.records import ShadowedDecision
-    from litellm_plugin.routing import Affinity, Decision, RequestFacts, StatisticsSnapshot
+    from litellm_plugin.routing import Affinity, Decision, Exclusion, RequestFacts, StatisticsSnapshot
     from litellm_plugin.routing.stickiness import Stickiness
 
 
@@ -186,8 +187,12 @@ class Planner:
         return _following(self._runtime, state, routed.decision)
 
     def take(self, state: Permitted, routed: RoutedGroup) -> Candidate | Halt:
-        """The same, with what the attempt needs taken for it; the attempt or the request's end gives it back."""
+        """The same, with what the attempt needs taken for it; the attempt or the request's end gives it back.
+
+        What it passes over is noted for the record of that attempt.
+        """
         shared = self._runtime.shared
+        state.passed_over = ()
         if state.hold is not None:
             shared.give_back(state.hold)
             state.hold = None
@@ -197,6 +202,7 @@ class Planner:
                 return following
             state.hold = shared.take(state, routed.decision, following)
             if state.hold is not None:
+                state.passed_over = _passed_over(self._runtime, state, routed.decision, following)
                 return following
         return Halt.EXHAUSTED
 
@@ -286,10 +292,19 @@ def _following(runtime: Runtime, state: Permitted, decision: Decision) -> Candid
     return following(
         state.policy.routing.retries,
         chain_of(runtime, state),
-        [each for each in decision.plan if runtime.shared.may_take(decision, each)],
+        [each for each in decision.plan if runtime.shared.passes_over(decision, each) is None],
         model_group=decision.facts.model_group,
         costs_usd=_costs_usd(decision),
     )
+
+
+def _passed_over(
+    runtime: Runtime, state: Permitted, decision: Decision, chosen: Candidate
+) -> tuple[tuple[Candidate, Exclusion], ...]:
+    """What of a plan comes before the chosen candidate and may not be asked now, and why."""
+    before = itertools.takewhile(lambda each: each is not chosen, untried(decision, state))
+    reasons = ((each, runtime.shared.passes_over(decision, each)) for each in before)
+    return tuple((each, reason) for each, reason in reasons if reason is not None)
 
 
 def chain_of(runtime: Runtime, state: Permitted) -> Chain:

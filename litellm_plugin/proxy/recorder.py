@@ -212,6 +212,7 @@ class Recorder:
             cache_hit=cache_hit,
             is_final=is_final,
             would_have=attempt.would_have,
+            passed_over=attempt.passed_over,
         )
         try:
             self._write(record)

@@ -516,8 +516,10 @@ class Runtime:
             await single_use.settle()
         if self.reload is not None:
             self.reload.look()
+        # Each round, 0.1 ms for 1,000 deployments; what LiteLLM changes inside of one is seen by the others.
+        is_due = self.deployments.have_changed() or self._rounds % _DEPLOYMENT_ROUNDS == 0
         # Until LiteLLM made its router there is nothing to look at.
-        if self._rounds % _DEPLOYMENT_ROUNDS == 0 or self.known_endpoints is None:
+        if is_due or self.known_endpoints is None:
             self._look_for_deployments()
             self.shared.declare(self.deployments.quotas())
             self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.routing import EndpointHealth, Exclusion, RetryLoad
+from litellm_plugin.routing.attempts import AttemptStatus
+from litellm_plugin.routing.cost import expected_answers
 from litellm_plugin.routing.eligibility import quota_missing
 from litellm_plugin.routing.health import HEALTHY
 from litellm_plugin.routing.panic import PASSABLE
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.clock import Clock
     from litellm_plugin.proxy.context import Permitted
     from litellm_plugin.routing import Candidate, Decision, StatisticsSnapshot
-    from litellm_plugin.routing.attempts import AttemptStatus, Measurement
+    from litellm_plugin.routing.attempts import Measurement
     from litellm_plugin.settings import PolicySnapshot
     from litellm_plugin.state import Exchange, Quota
 
@@ -73,6 +75,7 @@ class Ended:
         cost_usd: What it was billed; None when nobody told.
         is_measured: Whether it tells something of the deployment.
         is_excused: Whether it failed for reasons of this worker or of the request, none of the deployment's.
+        retry_of: The endpoint of the request's first attempt; None where this is that attempt.
     """
 
     status: AttemptStatus
@@ -83,6 +86,7 @@ class Ended:
     cost_usd: float | None = None
     is_measured: bool = True
     is_excused: bool = False
+    retry_of: str | None = None
 
 
 class SharedState:
@@ -173,20 +177,23 @@ class SharedState:
             state.tab = state.tab or self._budgets.tab()
             state.tab.plan(decision)
 
-    def may_take(self, decision: Decision, candidate: Candidate) -> bool:
-        """Whether a planned candidate may be asked at this moment, which may be later than the decision."""
+    def passes_over(self, decision: Decision, candidate: Candidate) -> Exclusion | None:
+        """Why a planned candidate may not be asked at this moment, which may be later than the decision.
+
+        None where it may.
+        """
         health = self.health_of(candidate.deployment_id)
-        if not _was_planned_shut(decision, candidate):
-            is_shut = health.is_open or bool(health.waits)
-        else:
-            is_shut = bool(health.waits) and not health.waits_unasked
-        if is_shut:
-            return False
-        return quota_missing(health, decision.facts, _answer_tokens(decision, candidate)) is None
+        was_planned_shut = _was_planned_shut(decision, candidate)
+        if health.is_open and not was_planned_shut:
+            return Exclusion.BREAKER_OPEN
+        if health.waits and not (was_planned_shut and health.waits_unasked):
+            return Exclusion.RATE_LIMITED
+        missing = quota_missing(health, decision.facts, _answer_tokens(decision, candidate))
+        return None if missing is None else Exclusion.QUOTA
 
     def take(self, state: Permitted, decision: Decision, candidate: Candidate) -> Hold | None:
         """Takes what an attempt at a planned candidate needs; None, and nothing taken, where that is gone by now."""
-        if not self.may_take(decision, candidate):
+        if self.passes_over(decision, candidate) is not None:
             return None
         deployment_id = candidate.deployment_id
         is_probe = self._breakers.take_probe(deployment_id, self._shared_clock.now_s())
@@ -241,6 +248,8 @@ class SharedState:
         self._statistics.end(deployment_id)
         if hold is not None:
             self._settle(hold, ended)
+        if ended.retry_of is not None and ended.status is AttemptStatus.SUCCESS:
+            self._retries.answered(ended.retry_of, ended.began_s)
         if not ended.is_measured:
             if hold is not None and hold.is_probe:
                 self._breakers.give_back_probe(deployment_id)
@@ -287,6 +296,7 @@ class SharedState:
             "store": dict(self._sync.health()),
             "workers": self._roster.count(),
             "breakers": dict(self._breakers.report(self._shared_clock.now_s())),
+            "deployments": self._statistics.report(),
         }
 
     def _settle(self, hold: Hold, ended: Ended) -> None:
@@ -339,8 +349,8 @@ def _was_planned_shut(decision: Decision, candidate: Candidate) -> bool:
 
 
 def _answer_tokens(decision: Decision, candidate: Candidate) -> float | None:
-    expected = decision.output_tokens
-    return None if expected is None else min(expected, candidate.max_output_tokens or math.inf)
+    expected, longest = decision.output_tokens, candidate.max_output_tokens or math.inf
+    return None if expected is None else min(expected, longest * expected_answers(decision.facts))
 
 
 def _tokens(decision: Decision, candidate: Candidate) -> int:

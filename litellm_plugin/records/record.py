@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.attempts import AttemptStatus
     from litellm_plugin.routing.budgets import BudgetReading
     from litellm_plugin.routing.candidates import Candidate, EndpointStatistics
-    from litellm_plugin.routing.decision import Assessment, Decision, RuleMatch
+    from litellm_plugin.routing.decision import Assessment, Decision, Exclusion, RuleMatch
     from litellm_plugin.routing.facts import CallType, FactValue, RequestFacts, RoutingScope
     from litellm_plugin.routing.health import EndpointHealth
 
@@ -198,6 +198,7 @@ def attempt_record(
     cache_hit: bool | None,
     is_final: bool,
     would_have: Candidate | None = None,
+    passed_over: Sequence[tuple[Candidate, Exclusion]] = (),
 ) -> Record:
     """Builds the record of one ended attempt.
 
@@ -222,6 +223,7 @@ def attempt_record(
         cache_hit: Whether the answer came from LiteLLM's cache; None when unknown.
         is_final: Whether no further attempt follows.
         would_have: What would have been called in its place, in mode `observe`; None where it is the same.
+        passed_over: What of the plan came before it and could not be asked any more, and why.
     """
     return {
         **_heading(ATTEMPT_SCHEMA, time, ids, instance, config_hash),
@@ -241,6 +243,14 @@ def attempt_record(
         "cache_hit": cache_hit,
         "is_final": is_final,
         "would_have": _chosen(would_have),
+        "passed_over": [
+            {
+                "deployment_id": _cut(each.deployment_id),
+                "endpoint": _cut(each.endpoint),
+                "reason": str(reason),
+            }
+            for each, reason in passed_over
+        ],
     }
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # A neutral length for an answer of which nothing is known; only the order of candidates depends on it.
 DEFAULT_OUTPUT_TOKENS: Final = 512
+# The most answers that a request is expected to have, whatever it asks for: `n` of OpenAI's
+# CreateChatCompletionRequest has this maximum, and what asks for more is mostly refused unread.
+MOST_ANSWERS: Final = 128
 # A neutral length for a recording, whose length no body tells.
 DEFAULT_AUDIO_S: Final = 60.0
 
@@ -60,6 +63,7 @@ def expected_cost(
     tenant_tier: str = "",
     warm_tokens: int = 0,
     answer_tokens: float | None = None,
+    most_answers: int = MOST_ANSWERS,
 ) -> ExpectedCost | None:
     """The expected cost of the request; None when a price that it needs is unknown.
 
@@ -73,10 +77,13 @@ def expected_cost(
         tenant_tier: Whose prices apply.
         warm_tokens: How many of its input tokens the provider has likely cached.
         answer_tokens: The mean length of this route's earlier answers; None when there were none.
+        most_answers: How many answers are paid at most.
     """
     prices = candidate.prices_for(tenant_tier).at(facts.input_tokens)
-    output_tokens = expected_output_tokens(facts, answer_tokens, candidate.max_output_tokens)
-    terms = _input_terms(prices, facts, warm_tokens)
+    output_tokens = expected_output_tokens(
+        facts, answer_tokens, candidate.max_output_tokens, most_answers=most_answers
+    )
+    terms = _input_terms(prices, facts, warm_tokens, expected_answers(facts, most_answers))
     if output_tokens is not None:
         terms["output"] = _term(output_tokens, prices.output_usd)
     terms["request"] = _term(1, prices.request_usd)
@@ -88,7 +95,11 @@ def expected_cost(
 
 
 def expected_output_tokens(
-    facts: RequestFacts, answer_tokens: float | None = None, longest_tokens: int | None = None
+    facts: RequestFacts,
+    answer_tokens: float | None = None,
+    longest_tokens: int | None = None,
+    *,
+    most_answers: int = MOST_ANSWERS,
 ) -> float | None:
     """The expected length of all answers together in tokens; None for calls that generate no text.
 
@@ -99,6 +110,7 @@ def expected_output_tokens(
         facts: The request; its limit caps each answer.
         answer_tokens: The mean length of one answer on this route; None takes a neutral length.
         longest_tokens: The longest answer that the endpoint gives; None when unknown.
+        most_answers: How many answers are expected at most.
     """
     if not facts.call_type.generates_text:
         return None
@@ -106,16 +118,23 @@ def expected_output_tokens(
     for limit in (facts.max_output_tokens, longest_tokens):
         if limit is not None and limit < expected:
             expected = limit
-    return max(0, expected) * max(1, facts.output_count)
+    return max(0, expected) * expected_answers(facts, most_answers)
 
 
-def _input_terms(prices: Prices, facts: RequestFacts, warm_tokens: int) -> dict[str, float | None]:
+def expected_answers(facts: RequestFacts, most: int = MOST_ANSWERS) -> int:
+    """How many answers or images are expected, 1 or more."""
+    return min(max(1, facts.output_count), most)
+
+
+def _input_terms(
+    prices: Prices, facts: RequestFacts, warm_tokens: int, answers: int
+) -> dict[str, float | None]:
     """What the request itself costs, by term; None where a price that is needed is unknown."""
     match facts.call_type:
         case CallType.IMAGE_GENERATION | CallType.IMAGE_EDIT:
             return {
                 **_optional("input", facts.input_tokens, prices.input_usd),
-                "images": _term(max(1, facts.output_count), prices.image_output_usd),
+                "images": _term(answers, prices.image_output_usd),
             }
         case CallType.SPEECH:
             return {"characters": _term(facts.spoken_characters, prices.character_usd)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from litellm_plugin.routing.budgets import by_deployment, uncovered
 from litellm_plugin.routing.candidates import NO_AFFINITY, CandidateGroup
-from litellm_plugin.routing.cost import expected_cost, expected_output_tokens, route_of
+from litellm_plugin.routing.cost import MOST_ANSWERS, expected_cost, expected_output_tokens, route_of
 from litellm_plugin.routing.decision import Assessment, Exclusion
 from litellm_plugin.routing.health import HEALTHY, EndpointHealth
 
@@ -33,7 +33,7 @@ class Demand:
         context_margin: By which share the estimate of input tokens is raised against a context window.
         costs: What the request is expected to cost, by the deployment id of each authorized candidate; None
             where a price is unknown.
-        full_costs: The same as if nothing of the prompt were cached anywhere.
+        full_costs: The same as if nothing of the prompt were cached anywhere, and all answers were given.
         health: Whether deployments may be asked now, by deployment id.
         budgets: The budgets that single candidates spend from and what is left of them, by deployment id.
         answer_tokens: The mean length of earlier answers like this request's; None when there were none.
@@ -80,9 +80,15 @@ def assess(
     authorized = [each for each in seen if each.endpoint in scope.endpoints]
     answer_tokens = statistics.output_tokens.get(route_of(facts, scope)) if statistics else None
     costs = _costs(authorized, facts, scope, answer_tokens, affinity)
-    # A cap is held against the full price: what a provider has cached is a guess, and must not widen a permit.
-    is_guessed = scope.max_cost_usd is not None and bool(affinity.warm_tokens)
-    full = _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY) if is_guessed else costs
+    # A cap is held against the full price: what a provider has cached, and that it gives no more answers than
+    # others do, are guesses, and must not widen a permit.
+    answers = max(MOST_ANSWERS, facts.output_count)
+    is_guessed = scope.max_cost_usd is not None and (bool(affinity.warm_tokens) or answers > MOST_ANSWERS)
+    full = (
+        _costs(authorized, facts, scope, answer_tokens, NO_AFFINITY, most_answers=answers)
+        if is_guessed
+        else costs
+    )
     known = statistics.health if statistics else {}
     demand = Demand(
         facts,
@@ -116,6 +122,8 @@ def _costs(
     scope: RoutingScope,
     answer_tokens: float | None,
     affinity: Affinity,
+    *,
+    most_answers: int = MOST_ANSWERS,
 ) -> dict[str, ExpectedCost | None]:
     return {
         each.deployment_id: expected_cost(
@@ -124,6 +132,7 @@ def _costs(
             tenant_tier=scope.tenant_tier,
             warm_tokens=affinity.warm_tokens.get(each.deployment_id, 0),
             answer_tokens=answer_tokens,
+            most_answers=most_answers,
         )
         for each in authorized
     }

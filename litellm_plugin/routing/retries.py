@@ -57,7 +57,7 @@ class RetryLoad:
 
     Attributes:
         first_attempts: How many requests went there first.
-        retries: How many further attempts those requests had, wherever they went.
+        retries: How many further attempts those requests had, wherever they went; not those that were answered.
     """
 
     first_attempts: int = 0

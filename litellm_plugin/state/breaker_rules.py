@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # How far the replicas' clocks may differ: an attempt that began this much before a change still counts after it.
 CLOCK_SLACK_S: Final = 1.0
+# The rate is looked at in the whole window and in its newest third: after an hour of health, half of what a window of
+# 30 s holds has failed 25 s after six in ten begin to.
+_RECENT_PART: Final = 3
 _VERSION: Final = 1
 _TEXT_CHARS: Final = 512
 _CAUSE_CHARS: Final = 100
@@ -83,6 +86,11 @@ class BreakerPolicy:
     probe_timeout_s: float = 30.0
     rate_limit_s: float = 5.0
     longest_wait_s: float = 300.0
+
+    @property
+    def recent_s(self) -> float:
+        """Length of the newest part of the window, in seconds."""
+        return self.window_s / _RECENT_PART
 
     @property
     def bound_s(self) -> float:
@@ -229,12 +237,15 @@ class Counts:
         )
 
 
-def cause_to_open(policy: BreakerPolicy, window: Counts, in_a_row: Mapping[Sign, int]) -> str | None:
+def cause_to_open(
+    policy: BreakerPolicy, window: Counts, recent: Counts, in_a_row: Mapping[Sign, int]
+) -> str | None:
     """Says why a closed breaker opens now; None where it does not.
 
     Args:
         policy: The rules.
         window: What all workers saw in the window.
+        recent: What of it they saw in its newest third.
         in_a_row: What this worker saw since its last answer.
     """
     most = policy.consecutive_failures
@@ -243,9 +254,10 @@ def cause_to_open(policy: BreakerPolicy, window: Counts, in_a_row: Mapping[Sign,
         seen = max(in_a_row.get(sign, 0), window.of(sign) if window.ok == 0 else 0)
         if seen >= most:
             return str(sign) if sign.is_fault else f"{seen} failures in a row"
-    attempts = window.ok + window.bad
-    if attempts >= policy.minimum_attempts and window.bad >= policy.failure_rate * attempts:
-        return f"{window.bad} of {attempts} attempts failed within {policy.window_s:g} s"
+    for counts, length_s in ((window, policy.window_s), (recent, policy.recent_s)):
+        attempts = counts.ok + counts.bad
+        if attempts >= policy.minimum_attempts and counts.bad >= policy.failure_rate * attempts:
+            return f"{counts.bad} of {attempts} attempts failed within {length_s:g} s"
     return None
 
 

@@ -278,8 +278,10 @@ class Breakers:
     def _judge(self, name: str, known: _Known, now_s: float) -> None:
         if known.breaker.is_open:
             return
-        window = self._window.counts(name, now_s, known.breaker.since_s)
-        cause = cause_to_open(self._rules, window, known.in_a_row)
+        since_s = known.breaker.since_s
+        window = self._window.counts(name, now_s, since_s)
+        recent = self._window.counts(name, now_s, max(since_s, now_s - self._rules.recent_s))
+        cause = cause_to_open(self._rules, window, recent, known.in_a_row)
         if cause is not None:
             self._trip(name, known, cause, now_s, max(0.0, known.asked_until_s - now_s))
 

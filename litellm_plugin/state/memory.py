@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter, OrderedDict
 from dataclasses import replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.attempts import Measurement
 
 MOST_DEPLOYMENTS = 4096
+# A health page is read by people and by scripts that ask often.
+MOST_REPORTED: Final = 100
 # A decision may be this old: far below the window, and a snapshot costs as much as many decisions.
 SNAPSHOT_AGE_S = 0.1
 # The newest of ten slices of 30 s weighs 4.8 times the oldest, and all together as much as 5.2 that are new.
@@ -130,12 +133,25 @@ class MemoryStore:
             self._snapshot = replace(self._snapshot, in_flight=MappingProxyType(dict(self._in_flight)))
         return self._snapshot
 
-    def _taken(self, now_s: float) -> StatisticsSnapshot:
-        oldest = self._number(now_s) - self.slices + 1
+    def report(self) -> dict[str, object]:
+        """What operators are told of the deployments that failed most in the window, and of the busiest after them."""
+        self._forget(self._number(self._clock()))
+        busiest = heapq.nlargest(
+            MOST_REPORTED,
+            self._windows.items(),
+            key=lambda each: (each[1].statistics().failures, each[1].statistics().attempts),
+        )
+        return {name: window.report() for name, window in busiest}
+
+    def _forget(self, number: int) -> None:
+        """Forgets what has left the window that ends with this slice."""
         for deployment_id, window in tuple(self._windows.items()):
-            window.expire(before=oldest)
+            window.expire(before=number - self.slices + 1)
             if window.is_empty:
                 del self._windows[deployment_id]
+
+    def _taken(self, now_s: float) -> StatisticsSnapshot:
+        self._forget(self._number(now_s))
         by_deployment = {name: window.statistics() for name, window in self._windows.items()}
         return StatisticsSnapshot(
             MappingProxyType(by_deployment),

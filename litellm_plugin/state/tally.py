@@ -116,6 +116,15 @@ class Tally:
         return self.counts[ATTEMPTS]
 
     @property
+    def errors(self) -> dict[str, int]:
+        """How many attempts ended how, by status; successes are left out."""
+        return {
+            field.removeprefix(_ERROR): count
+            for field, count in self.counts.items()
+            if field.startswith(_ERROR) and count
+        }
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing was counted and nothing timed."""
         return not any(self.counts.values()) and not any(each.buckets for each in self.times.values())

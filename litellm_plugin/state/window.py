@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from litellm_plugin.routing.candidates import EndpointStatistics
-from litellm_plugin.state.tally import ATTEMPTS, FAILURES, Tally, Timed
+from litellm_plugin.state.tally import ATTEMPTS, FAILURES, OUTPUT_TOKENS, Tally, Timed
 
 _FRACTIONS: Final = 0.5, 0.95, 0.99
 # Weights are whole numbers, so that what a slice added can be taken away exactly; with 20 bits the oldest slice's
@@ -62,6 +62,16 @@ class RollingWindow:
         if self._statistics is None:
             self._statistics = _statistics(self._sum)
         return self._statistics
+
+    def report(self) -> dict[str, object]:
+        """What operators are told of the window: attempts, failures, errors by class and output tokens."""
+        counts = self._sum.counts
+        return {
+            "attempts": counts[ATTEMPTS],
+            "failures": counts[FAILURES],
+            "errors": self._sum.errors,
+            "output_tokens": counts[OUTPUT_TOKENS],
+        }
 
     def _weight(self, number: int) -> int:
         if self._half_life is None or self._landmark is None:

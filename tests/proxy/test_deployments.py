@@ -317,6 +317,15 @@ class TestWildcards:
 
 
 class TestDeployments:
+    def test_a_list_changes_with_what_is_in_it(self):
+        router = a_router([entry(api_key="k")])
+        deployments = Deployments(router)
+        seen = [deployments.have_changed() for _ in range(2)]
+        router.upsert_deployment(litellm.types.router.Deployment(**entry(api_key="k", rpm=3)))
+        seen += [deployments.have_changed() for _ in range(2)]
+        router.delete_deployment("eu-1")
+        assert [*seen, deployments.have_changed()] == [True, False, True, False, True]
+
     @pytest.fixture
     def deployments(self, monkeypatch):
         from litellm.proxy import proxy_server  # noqa: PLC0415 - seconds to import

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import litellm
 import pytest
+from litellm.types.router import Deployment
 
 from litellm_plugin.errors import Reason, RequestDenied, Verdict
 from litellm_plugin.proxy.answer import Answer
@@ -36,7 +37,7 @@ BODY = {"model": "gpt", "messages": [{"role": "user", "content": "hello"}], "max
 BILL = {"prompt_tokens": 3, "completion_tokens": 5, "response_cost": 0.25}
 
 
-def entry(name, **params):
+def entry(name, info=None, **params):
     """A deployment of LiteLLM's model list."""
     return {
         "model_name": "gpt",
@@ -44,6 +45,7 @@ def entry(name, **params):
         "model_info": {
             "id": f"{name}-1",
             "endpoint": name,
+            **(info or {}),
             "input_cost_per_token": 0.01,
             "output_cost_per_token": 0.01,
         },
@@ -448,6 +450,31 @@ class TestBetweenPlanAndAttempt:
         assert desk.select() == "us-1"
         assert len(state.groups) == 1
 
+    def test_the_attempts_record_says_what_was_passed_over_and_why(self, desk):
+        desk = desk(names=("eu", "us", "ap"))
+        prepared_state = desk.admit("eu", "us", "ap")
+        desk.prepare(prepared_state)
+        desk.trip("eu")
+        desk.shared.hear("us-1", {"x-ratelimit-remaining-requests": "0"})
+        desk.check(desk.select().removesuffix("-1"))
+        desk.outcomes.failed("ap-1", server_error())
+        *_, record = desk.worker.records()
+        assert record["passed_over"] == [
+            {"deployment_id": "eu-1", "endpoint": "eu", "reason": "breaker_open"},
+            {"deployment_id": "us-1", "endpoint": "us", "reason": "rate_limited"},
+        ]
+
+    def test_what_was_tried_or_comes_later_is_not_passed_over(self, desk):
+        desk = desk(names=("eu", "us", "ap"))
+        desk.prepare(desk.admit("eu", "us", "ap"))
+        desk.trip("ap")
+        desk.check(desk.select().removesuffix("-1"))
+        desk.outcomes.failed("eu-1", server_error())
+        desk.check(desk.select().removesuffix("-1"))
+        desk.succeed("us")
+        attempts = [each for each in desk.worker.records() if each["type"] == "attempt"]
+        assert [each["passed_over"] for each in attempts] == [[], []]
+
     def test_a_quota_that_ran_out_is_passed_over(self, desk):
         desk = desk(budgets=[], rpm=10)
         states = [prepared(desk) for _ in range(2)]
@@ -638,7 +665,7 @@ class TestPanic:
 
 
 class TestRetryBudget:
-    def fail(self, desk, times):
+    def fail(self, desk, times, *, is_second_answered=False):
         """Requests whose first attempt fails, of which each wants a second one; gives how many got it."""
         got = 0
         for _ in range(times):
@@ -650,7 +677,10 @@ class TestRetryBudget:
                 self.verdict = denied.verdict
             else:
                 got += 1
-                desk.succeed("us")
+                if is_second_answered:
+                    desk.succeed("us")
+                else:
+                    desk.outcomes.failed("us-1", server_error())
             desk.runtime.close(state, answered=True)
         return got
 
@@ -665,6 +695,11 @@ class TestRetryBudget:
         """C34"""
         desk = desk({"breaker": None})
         assert self.fail(desk, 100) == 20
+
+    def test_an_outage_of_one_endpoint_leaves_its_requests_the_others(self, desk):
+        desk = desk({"breaker": None})
+        assert self.fail(desk, 50, is_second_answered=True) == 50
+        assert desk.shared.retry_load("eu").retries == 0
 
     def test_null_never_stops_one(self, desk):
         desk = desk(UNBOUND)
@@ -819,6 +854,54 @@ class TestSeveralWorkers:
         desk.admit()
         desk.enforcement.prepare(dict(body))
         assert desk.select() == "eu-1"
+
+    async def test_the_health_page_tells_what_all_of_them_did(self, desk):
+        desk = desk(UNBOUND, budgets=[])
+        exchange = MemoryExchange(desk.worker.clock.monotonic)
+        other = SharedState(desk.worker.clock, "other")
+        for each in (desk.shared, other):
+            each.connect(exchange)
+        desk.begin()
+        desk.outcomes.failed("eu-1", server_error())
+        for _ in range(3):
+            await desk.shared.synchronise()
+            await other.synchronise()
+        told = other.report()["deployments"]
+        assert told["eu-1"] == {
+            "attempts": 1,
+            "failures": 1,
+            "errors": {"server_error": 1},
+            "output_tokens": 0,
+        }
+
+    def test_each_of_several_answers_is_reserved(self, desk):
+        # LiteLLM keeps what a deployment declares by its model, for the whole process.
+        desk = desk(UNBOUND, budgets=[], model="openai/short", info={"max_output_tokens": 100})
+        tokens = []
+        # A worker without a lease may make one request of all that is left, and then spends a tenth.
+        for count in (1, 1, 4):
+            before = desk.health("eu").tokens_left
+            state = desk.admit()
+            desk.enforcement.prepare({**BODY, "n": count, "max_tokens": None})
+            assert desk.select() == "eu-1"
+            tokens.append(before - desk.health("eu").tokens_left - state.facts.input_tokens)
+        assert tokens[1:] == [100, 400]
+
+    async def test_a_deployment_that_was_added_has_its_limits_in_the_next_round(self, desk):
+        desk = desk(UNBOUND, budgets=[])
+        await desk.runtime.synchronise_once()
+        assert desk.health("ap").requests_left is None
+        router = desk.runtime.deployments.router()
+        router.upsert_deployment(Deployment(**entry("ap")))
+        await desk.runtime.synchronise_once()
+        assert desk.health("ap").requests_left is not None
+
+    async def test_a_deployment_whose_limits_were_replaced_has_them_in_the_next_round(self, desk):
+        desk = desk(UNBOUND, budgets=[])
+        await desk.runtime.synchronise_once()
+        desk.runtime.deployments.router().upsert_deployment(Deployment(**entry("eu", rpm=0)))
+        await desk.runtime.synchronise_once()
+        assert desk.health("eu").requests_left == 0
 
     async def test_one_that_no_lease_can_cover_takes_nothing_from_the_others(self, desk):
         desk = desk(UNBOUND, budgets=[], names=("eu",), tpm=1100)

@@ -18,7 +18,7 @@ from litellm_plugin.routing import (
     expected_cost,
     route_of,
 )
-from litellm_plugin.routing.cost import DEFAULT_AUDIO_S, expected_output_tokens
+from litellm_plugin.routing.cost import DEFAULT_AUDIO_S, MOST_ANSWERS, expected_output_tokens
 
 LONG = Prices(1e-6, 2e-6, cached_input_usd=1e-7, steps=(PriceStep(200, 3e-6, 5e-6), PriceStep(500, 9e-6)))
 
@@ -71,6 +71,13 @@ def test_text_costs_its_tokens(given_prices, facts, expected):
     [
         pytest.param(
             "image_generation", Prices(image_output_usd=0.04), {"output_count": 2}, 0.08, id="images"
+        ),
+        pytest.param(
+            "image_generation",
+            Prices(image_output_usd=0.5),
+            {"output_count": 9_999},
+            64.0,
+            id="too many images",
         ),
         pytest.param("image_edit", Prices(1e-6, image_output_usd=0.04), {}, 0.0401, id="image and prompt"),
         pytest.param("image_generation", Prices(1e-6, 1e-6), {}, None, id="image unknown"),
@@ -161,6 +168,10 @@ class TestAnswers:
     def test_each_of_several_answers_is_capped(self):
         facts = a_request(max_output_tokens=100, output_count=4)
         assert expected_output_tokens(facts, 900.0) == 400
+
+    def test_no_more_answers_are_expected_than_a_provider_gives(self):
+        facts = a_request(max_output_tokens=100, output_count=10_000)
+        assert expected_output_tokens(facts, 900.0) == 100 * MOST_ANSWERS
 
     def test_what_generates_no_text_has_no_length(self):
         assert expected_output_tokens(a_request(call_type=CallType.EMBEDDING), 80.0) is None

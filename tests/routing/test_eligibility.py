@@ -163,6 +163,14 @@ def test_a_permits_cost_cap_leaves_only_endpoints_known_to_cost_less(prices, lim
     assert assessed(a_candidate("a", prices=prices), scope=scope) == expected
 
 
+def test_a_cap_is_held_against_all_answers_although_few_providers_give_so_many():
+    candidate = a_candidate("a", prices=Prices(0.0, 1e-6))
+    request = a_request(output_count=10_000, max_output_tokens=100)
+    (assessment,) = assess([candidate], request, a_scope(max_cost_usd=0.9))
+    assert assessment.exclusion is Exclusion.MAX_COST
+    assert assessment.expected_cost_usd == pytest.approx(0.0128)
+
+
 def test_a_cap_is_held_against_the_full_price_although_a_part_may_be_cached():
     candidate = a_candidate("a", prices=Prices(1e-6, 0.0, cached_input_usd=0.0))
     (assessment,) = assess(

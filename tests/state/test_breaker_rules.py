@@ -66,7 +66,13 @@ def test_what_is_no_fault_of_the_endpoint_says_nothing(status):
     ],
 )
 def test_a_breaker_opens_for_a_cause(window, in_a_row, cause):
-    assert cause_to_open(POLICY, window, in_a_row) == cause
+    assert cause_to_open(POLICY, window, Counts(), in_a_row) == cause
+
+
+def test_the_newest_third_is_looked_at_by_itself():
+    window, recent = Counts(ok=40, bad=6), Counts(ok=4, bad=6)
+    assert cause_to_open(POLICY, window, recent, {}) == "6 of 10 attempts failed within 10 s"
+    assert cause_to_open(POLICY, window, Counts(ok=3, bad=6), {}) is None
 
 
 @pytest.mark.parametrize(("times", "open_s"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (64, 300)])

@@ -51,6 +51,16 @@ def test_an_answer_between_starts_the_row_again():
     assert worker.health() == HEALTHY
 
 
+def test_health_of_long_ago_hides_no_failures_of_now():
+    store, worker = a_worker()
+    worker.record(SUCCESS, times=60)
+    store.now_s += 15
+    for _ in range(5):
+        worker.record(SUCCESS)
+        worker.record(FAILED)
+    assert worker.health().cause == "5 of 10 attempts failed within 10 s"
+
+
 def test_a_failure_rate_opens():
     _, worker = a_worker()
     for _ in range(5):

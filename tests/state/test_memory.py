@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from litellm_plugin.routing import AttemptStatus, EndpointStatistics, Measurement
 from litellm_plugin.state import MemoryStore, Store
 from litellm_plugin.state.answer_lengths import MOST_ROUTES, AnswerLengths
-from litellm_plugin.state.memory import MOST_DEPLOYMENTS
+from litellm_plugin.state.memory import MOST_DEPLOYMENTS, MOST_REPORTED
 
 
 class Clock:
@@ -68,6 +68,28 @@ def test_only_answers_and_timeouts_are_latencies(store, status):
     store.record(measured(status))
     is_timed = status in {AttemptStatus.SUCCESS, AttemptStatus.TIMEOUT}
     assert (statistics_of(store).total_p50_ms is not None) == is_timed
+
+
+def test_operators_are_told_of_errors_by_class_and_of_tokens(store):
+    for status in (AttemptStatus.SUCCESS, AttemptStatus.RATE_LIMITED, AttemptStatus.CLIENT_ERROR):
+        store.record(Measurement("d", status, 100.0, output_tokens=7))
+    (told,) = store.report().values()
+    assert told == {
+        "attempts": 3,
+        "failures": 1,
+        "errors": {"rate_limited": 1, "client_error": 1},
+        "output_tokens": 21,
+    }
+
+
+def test_operators_are_told_of_those_that_failed_most_and_of_what_is_in_the_window(store, clock):
+    for number in range(MOST_REPORTED + 20):
+        store.record(measured(deployment_id=f"d{number}"))
+    for _ in range(2):
+        store.record(measured(AttemptStatus.TIMEOUT, deployment_id="d7"))
+    assert (len(store.report()), next(iter(store.report()))) == (MOST_REPORTED, "d7")
+    clock.now_s += 400
+    assert store.report() == {}
 
 
 def test_an_abandoned_stream_is_no_latency(store):

@@ -61,6 +61,32 @@ def test_what_is_remembered_is_bounded():
     assert len(budget._slices) == 4096
 
 
+def test_a_retry_that_was_answered_is_taken_back_once():
+    clock = FakeClock()
+    budget = RetryBudget(clock.monotonic)
+    budget.began("a")
+    began_s = clock.monotonic()
+    budget.retried("a")
+    clock.advance(2)
+    budget.retried("a")
+    budget.answered("a", began_s)
+    assert budget.load("a") == RetryLoad(1, 1)
+    budget.answered("a", began_s)
+    budget.answered("b", began_s)
+    assert budget.load("a") == RetryLoad(1, 1)
+
+
+def test_an_answer_after_the_window_takes_nothing_back():
+    clock = FakeClock()
+    budget = RetryBudget(clock.monotonic)
+    began_s = clock.monotonic()
+    budget.retried("a")
+    clock.advance(11)
+    budget.retried("a")
+    budget.answered("a", began_s)
+    assert budget.load("a").retries == 1
+
+
 bursts = st.lists(st.tuples(st.floats(0, 12), st.integers(1, 60)), min_size=1, max_size=30)
 
 
