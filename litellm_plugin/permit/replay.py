@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Protocol
+from weakref import WeakKeyDictionary
 
 from litellm_plugin.errors import PermitRejected, PermitRouterError, Reason, StoreUnavailable
 from litellm_plugin.permit.patience import patience
@@ -141,7 +142,7 @@ class SingleUse:
         self._unsettled: OrderedDict[str, _Unsettled] = OrderedDict()
         self._max_unsettled = max_unsettled
         self._clock = clock
-        self._line = asyncio.Semaphore(MOST_AT_ONCE)
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._is_lost = False
         self._silences = 0
         self._is_loss_logged = False
@@ -223,7 +224,8 @@ class SingleUse:
             StoreUnavailable: It did not answer others in time, for whom this one waited.
         """
         silences = self._silences
-        async with self._line:
+        loop = asyncio.get_running_loop()
+        async with self._lines.setdefault(loop, asyncio.Semaphore(MOST_AT_ONCE)):
             if self._is_lost and self._silences != silences:
                 raise StoreUnavailable("silent to others")
             async with patience(self._timeout_s):

@@ -108,3 +108,25 @@ async def test_c13_who_comes_after_a_silence_asks_again():
     ends = await burst(single_use, 20)
     assert [end for end in ends if isinstance(end, Exception)] == []
     assert store.asked == 20
+
+
+class SlowStore(CountingStore):
+    """A store whose answers take a turn of the loop; it remembers nothing."""
+
+    async def put_if_absent(self, key, value, ttl_s):
+        await asyncio.sleep(0)
+        return await super().put_if_absent(key, value, ttl_s)
+
+
+def test_a_line_of_claims_belongs_to_no_event_loop():
+    """A guarded router may be used in one event loop after another."""
+    store = SlowStore()
+    single_use = SingleUse(store)
+    permits = [verifier().verify(permit_token(jti=f"permit-{number}"), NOW, 0.0) for number in range(40)]
+
+    async def crowd():
+        await asyncio.gather(*(single_use.claim(each, BODY_SHA256, NOW) for each in permits))
+
+    asyncio.run(crowd())
+    asyncio.run(crowd())
+    assert store.asked == 80
