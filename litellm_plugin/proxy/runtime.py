@@ -53,6 +53,10 @@ if TYPE_CHECKING:
 _PERIOD_S: Final = 1.0
 # How long LiteLLM may take to tell the end of an attempt after its request ended: its log events queue.
 _REPORT_WAIT_S: Final = 30.0
+# `SingleUse` has a patience of its own, which knows what of a wait was the store's; this would end it before.
+_USES_PATIENCE_S: Final = 30.0
+# For so long the first requests of a worker wait for its first keys; an issuer that is well takes milliseconds.
+_FIRST_KEYS_S: Final = 2.0
 _DEPLOYMENT_ROUNDS: Final = 30
 _PENDING_LIMIT: Final = 10_000
 _NOTHING_CONFIGURED: Final = EgressTable()
@@ -134,6 +138,7 @@ class Runtime:
         self._single_uses: dict[tuple[str, float], SingleUse] = {}
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
         self._redis: Client | None = None
+        self._uses: Client | None = None
         self._store_loop: Final = StoreLoop()
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
@@ -141,6 +146,7 @@ class Runtime:
         self._beat: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
+        self._has_asked_for_keys = False
         self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
@@ -223,6 +229,7 @@ class Runtime:
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
+            self._uses = connect(policy.redis_url, _USES_PATIENCE_S, source=policy.redis_source)
             run = self._store_loop.run
             self._stored = StoredRevocations(self._redis, policy.redis_prefix, run=run)
             self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run))
@@ -290,8 +297,8 @@ class Runtime:
         settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
         if self._replay_store is None:
             self._replay_store = (
-                RedisReplayStore(self._redis, policy.redis_prefix, run=self._store_loop.run)
-                if self._redis
+                RedisReplayStore(self._uses, policy.redis_prefix, run=self._store_loop.run)
+                if self._uses
                 else MemoryReplayStore(self.clock.monotonic)
             )
         if settings not in self._single_uses:
@@ -338,13 +345,27 @@ class Runtime:
         await self._close_store()
 
     async def _close_store(self) -> None:
-        """Closes the client in the loop that it belongs to, once, and that loop after it."""
-        if self._redis is None or self._store_loop.is_closed:
+        """Closes the clients in the loop that they belong to, once, and that loop after them."""
+        clients = [each for each in (self._redis, self._uses) if each is not None]
+        if not clients or self._store_loop.is_closed:
             return
         try:
-            await self._store_loop.run(self._redis.aclose())
+            for client in clients:
+                await self._store_loop.run(client.aclose())
         finally:
             await self._store_loop.aclose()
+
+    async def first_keys(self) -> None:
+        """Waits for the worker's first load of keys to end, well or not, 2 s at most; it never waits again after that.
+
+        A worker serves as soon as LiteLLM has started, which may be a moment before that load has ended.
+        """
+        if self._has_asked_for_keys or self.in_force is None:
+            return
+        refresh = self._begin_refresh()
+        if refresh is not None:
+            await asyncio.wait({refresh}, timeout=_FIRST_KEYS_S)
+        self._has_asked_for_keys = refresh is None or refresh.done()
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served. A change is logged once."""

@@ -86,7 +86,8 @@ class LeaseBook:
     How much a worker holds follows what it spends: four times the spending of a period, and not less than its share
     of half of what is left, so that an idle worker can begin and a busy one can take the rest, nor than its largest request of the last five
     minutes. A worker that holds nothing may make one request of its part of all that was not used when the store last
-    answered, or of the whole limit where it never did; beyond that it spends a tenth of the limit. When a lease is used
+    answered, or of the whole limit where it never did; beyond that it spends a tenth of the limit. While less than a tenth is used
+    it may spend its share of half of what is left whatever others hold, who may be dead. When a lease is used
     up before the next exchange and the store had more that nobody holds, the worker overdraws by its part of that, and
     by one lease at most.
     When the store is silent for three seconds, the worker spends what is left as far as it knows: what was used
@@ -321,10 +322,17 @@ class _Account:
         return max(left, unused // self._workers) if resource.limit > self.resource.limit else left
 
     def _leased(self, spent: int, now_s: float) -> int:
-        if not self._is_asleep:
-            return self._allowed
+        gives_back = self._wanted == 0
+        if not (self._is_asleep or gives_back):
+            return max(self._allowed, self._own_part(now_s))
         share = self._first_share(now_s)
-        return share if spent > 0 else max(share, self._first_request(now_s))
+        first = share if spent > 0 else max(share, self._first_request(now_s))
+        return max(first, self._allowed) if gives_back else first
+
+    def _own_part(self, now_s: float) -> int:
+        """What may be spent whatever others hold, who may be dead, while next to nothing is used."""
+        is_little_used = self._lease is not None and self._lease.used <= self._share()
+        return self._surely_unused(now_s) // (2 * self._workers) if is_little_used else 0
 
     def known_left(self, resource: Resource, now_s: float) -> int:
         """What is left as far as this worker knows, while the store is silent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.state.exchange import Contribution, HashChange
@@ -20,7 +21,8 @@ MOST_WORKERS: Final = 256
 class Roster:
     """Counts the workers that wrote down their names lately; a part of the state that is exchanged.
 
-    A page is a hash of names that ends by itself: a fleet that restarts often fills none.
+    A page is a hash of names that ends by itself: a fleet that restarts often fills none. What was read of a page is
+    remembered as long as it counts: where the store was emptied, the fleet is no smaller.
 
     Args:
         worker: Names this worker among all of them.
@@ -29,6 +31,7 @@ class Roster:
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._pages: tuple[str, ...] = ()
+        self._read: dict[str, frozenset[str]] = {}
         self._is_written = False
         self._count = 1
 
@@ -49,7 +52,11 @@ class Roster:
         """Counts the names."""
         pages = [reply.hashes.get(page, {}) for page in self._pages]
         self._is_written = any(self._worker in page for page in pages[:1])
-        self._count = min(len({self._worker}.union(*pages)), MOST_WORKERS)
+        self._read = {
+            page: frozenset(islice(chain(self._read.get(page, ()), names), 2 * MOST_WORKERS))
+            for page, names in zip(self._pages, pages, strict=True)
+        }
+        self._count = min(len({self._worker}.union(*self._read.values())), MOST_WORKERS)
 
     def lost(self, *, was_sent: bool) -> None:
         """Keeps the last count; a name may be written twice."""

@@ -29,7 +29,7 @@ _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
 _TERMINATION_GRACE_S = 5.0
 _TAIL_CHARS = 6_000
-_WORKER_START_S = 60
+_WORKER_START_S = 30
 
 
 class ProxyProcess:
@@ -196,8 +196,8 @@ def _arguments(config_path: str | Path, port: int, workers: int) -> list[str]:
     options = {"--config": config_path, "--host": "127.0.0.1", "--port": port}
     if workers > 1:
         # uvicorn asks each worker for a sign of life from the beginning, and ends it after 5 s without one; importing
-        # LiteLLM takes longer on a busy machine.
-        options |= {"--num_workers": workers, "--timeout_worker_healthcheck": _WORKER_START_S}
+        # LiteLLM takes longer on a busy machine, and each of them does it.
+        options |= {"--num_workers": workers, "--timeout_worker_healthcheck": _WORKER_START_S * workers}
     return [str(part) for option in options.items() for part in option]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chaos_faults import Fault, killed
 from chaos_load import Load
-from chaos_run import Outcome, run
+from chaos_run import Outcome, attempted, run
 from chaos_stage import Stage
 
 from litellm_plugin.records import verify_chain
@@ -28,10 +28,11 @@ def run_ends(folder, pace):
     """C39, C40, C42: gives a row for each; the proxy is killed, started again, and told to end."""
     with Stage(folder, workers=WORKERS, callbacks=TWICE) as stage:
         stage.open_store()
-        yield run_workers(stage, pace)
-        yield run_end(stage, signal.SIGKILL, pace)
+        yield attempted(CROWDED.name, stage, lambda: run_workers(stage, pace))
+        yield attempted("C39-SIGKILL", stage, lambda: run_end(stage, signal.SIGKILL, pace))
         # In the test suite nothing follows the last end: a start takes its longest.
-        yield run_end(stage, signal.SIGTERM, pace, is_last=not pace.keeps_lengths)
+        is_last = not pace.keeps_lengths
+        yield attempted("C39-SIGTERM", stage, lambda: run_end(stage, signal.SIGTERM, pace, is_last=is_last))
 
 
 def run_workers(stage, pace):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chaos_stage import PREFIX
+from redis import Redis
+from valkey_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,14 @@ REVOKED = tuple(f"{PREFIX}revoked:{kind}" for kind in ("jti", "kid", "policy_ver
 GARBAGE = ("", "not a number", "NaN", '{"truncated": [1, 2', '{"schema": 99}', "\x00\xff", "9" * 400)
 ABSURD = ("-1", "-9223372036854775808", "9223372036854775807", "nan", "inf", "-inf", "1e308", "0x10")
 NEVER = "permit-router-chaos"
+FILLERS = 1000
+SLOTS = 16_384
+MEET_S = 30.0
+
+
+def nothing(stage, load, seconds):
+    """Shows how much two stretches of the same load differ by themselves."""
+    stage.hold(seconds)
 
 
 def down(stage, load, seconds):
@@ -138,6 +148,63 @@ def without_master(stage, load, seconds):
             client.config_set("replica-serve-stale-data", "yes")
 
 
+def loading(stage, load, seconds):
+    """A restart with so much to load that it takes the whole time."""
+    with stage.admin() as client:
+        client.mset({f"filler:{n}": "x" * 1024 for n in range(FILLERS)})
+        client.save()
+    delay_us = round(seconds * 1e6 / FILLERS)
+    with stage.restarted(**{"key-load-delay": delay_us, "loading-process-events-interval-bytes": 1024}):
+        stage.hold(seconds)
+
+
+def without_slots(stage, load, seconds):
+    with stage.restarted(**_cluster()):
+        stage.hold(seconds)
+
+
+def slots_elsewhere(stage, load, seconds):
+    with stage.beside(**_cluster()) as behind, stage.restarted(**_cluster()), stage.admin() as client:
+        _join(client, behind, owner=behind)
+        stage.hold(seconds)
+
+
+def slots_on_the_move(stage, load, seconds):
+    """Every slot of ours moves to another node, and what stood there is there already."""
+    with stage.beside(**_cluster()) as behind, stage.restarted(**_cluster()), stage.admin() as client:
+        target = _join(client, behind, owner=stage.server)
+        keys = (f"{PREFIX}{{state}}", *REVOKED)
+        for slot in {client.execute_command("CLUSTER", "KEYSLOT", key) for key in keys}:
+            for key in client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+                client.delete(key)
+            client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target)
+        stage.hold(seconds)
+
+
+def _cluster():
+    return {"cluster-enabled": "yes", "cluster-port": free_port(), "cluster-require-full-coverage": "no"}
+
+
+def _join(client, behind, owner):
+    """Makes both servers one Cluster, all of whose slots are the owner's; gives the other's node id."""
+    with Redis.from_url(behind.url, socket_timeout=10) as other:
+        holder = other if owner is behind else client
+        holder.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        bus = other.config_get("cluster-port")["cluster-port"]
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", behind.port, bus)
+        end_s = time.monotonic() + MEET_S
+        while not all(_knows_slots(each) for each in (client, other)):
+            assert time.monotonic() < end_s, "the nodes did not meet"
+            time.sleep(0.05)
+        return other.execute_command("CLUSTER", "MYID")
+
+
+def _knows_slots(client):
+    info = client.execute_command("CLUSTER", "INFO")
+    text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+    return int(text["cluster_slots_assigned"]) == SLOTS and int(text["cluster_known_nodes"]) == 2
+
+
 def answering(error):
     def refusing(stage, load, seconds):
         with stage.relayed() as relay:
@@ -252,6 +319,7 @@ class Fault:
 
 FIRST = Fault("C01", "the store is down at the start", down, has_p99=False, cuts_off=True)
 FAULTS = (
+    Fault("none", "nothing happens: the noise of this machine", nothing),
     Fault("C02", "the store is killed and restarted", killed, cuts_off=True),
     Fault("C03", "the store hangs (SIGSTOP)", hung, seconds=30, cuts_off=True),
     Fault("C04", "the store is slow, 200 ms (relay)", slow, cuts_off=True),
@@ -259,18 +327,24 @@ FAULTS = (
     Fault("C06", "keys of other types, garbage in fields", spoilt_keys, cuts_off=True),
     Fault("C07", "out of memory, noeviction", out_of_memory),
     Fault("C08", "read only after a failover (REPLICAOF)", read_only),
+    Fault("C09-LOADING", "LOADING, a restart with much to load", loading, cuts_off=True),
+    Fault("C09-MASTERDOWN", "MASTERDOWN, no stale data", without_master, cuts_off=True),
+    Fault("C09-CLUSTERDOWN", "CLUSTERDOWN, a Cluster's node without slots", without_slots, cuts_off=True),
+    # Before the nodes have met it is CLUSTERDOWN; the exchange and each key of revocations tell both.
     Fault(
-        "C09-LOADING",
-        "LOADING (relay)",
-        answering("LOADING Valkey is loading the dataset in memory"),
+        "C09-MOVED",
+        "MOVED, the slots are another node's",
+        slots_elsewhere,
+        changes=lambda _: 4,
         cuts_off=True,
     ),
-    Fault("C09-MASTERDOWN", "MASTERDOWN, no stale data", without_master, cuts_off=True),
     Fault(
-        "C09-CLUSTERDOWN", "CLUSTERDOWN (relay)", answering("CLUSTERDOWN The cluster is down"), cuts_off=True
+        "C09-ASK",
+        "ASK, the slots move to another node",
+        slots_on_the_move,
+        changes=lambda _: 4,
+        cuts_off=True,
     ),
-    Fault("C09-MOVED", "MOVED (relay)", answering("MOVED 3999 127.0.0.1:1"), cuts_off=True),
-    Fault("C09-ASK", "ASK (relay)", answering("ASK 3999 127.0.0.1:1"), cuts_off=True),
     Fault(
         "C09-CROSSSLOT",
         "CROSSSLOT (relay)",

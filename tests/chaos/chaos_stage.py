@@ -23,6 +23,8 @@ from litellm_plugin.testing import ProxyProcess
 # The plugin asks the store once a second; what it asked within three seconds it asks steadily.
 STEADY_S = 3.0
 PATIENCE_S = 60.0
+# A worker takes some ten seconds of a processor for its start, which it may share with many.
+START_S = 90.0
 PREFIX = "permit-router:"
 
 # Time shifts for everything in the process that asks `time.time` when it wants to know; `datetime.now` does not.
@@ -55,13 +57,25 @@ class Stage:
         workers: How many worker processes the proxy has.
         callbacks: LiteLLM's callbacks.
         shifts_clock: Whether `shift_clock` works.
+        policy: Sections of the policy block that replace the stage's own.
+        env: Variables that the proxy gets besides.
         has_plugin: Whether the plugin is installed; without it nothing asks the store.
 
     Attributes:
         unread_s: For how long a worker had not read the store when the last fault ended.
     """
 
-    def __init__(self, folder, *, workers=1, callbacks=None, shifts_clock=False, has_plugin=True):
+    def __init__(
+        self,
+        folder,
+        *,
+        workers=1,
+        callbacks=None,
+        shifts_clock=False,
+        policy=None,
+        env=None,
+        has_plugin=True,
+    ):
         self.workers = workers
         self.has_plugin = has_plugin
         self.unread_s = 0.0
@@ -77,9 +91,10 @@ class Stage:
                 # Breakers and retry budgets as they are by default.
                 "resilience": {"attempts": 3, "breaker": {}, "retry_budget": {}},
                 "budgets": [{"per": "tenant", "period": "month", "limit_usd": 1_000_000}],
+                **(policy or {}),
             },
             settings={"litellm_settings": registered},
-            env={"PERMIT_ROUTER_REDIS_URL": self.server.url},
+            env={"PERMIT_ROUTER_REDIS_URL": self.server.url, **(env or {})},
             algorithm="ES256",
             files=files,
             workers=workers,
@@ -90,16 +105,21 @@ class Stage:
     def __enter__(self):
         self.fleet.__enter__()
         try:
+            self.fleet.proxy.wait_ready(START_S * self.workers)
             self.fleet.ready()
+            if self.has_plugin:
+                self.healths(START_S * self.workers)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_):
-        self.fleet.__exit__()
-        self.server.stop()
-        self._behind.stop()
+        try:
+            self.fleet.__exit__()
+        finally:
+            self.server.stop()
+            self._behind.stop()
 
     def restart(self):
         """Another proxy with the same configuration and the same log, in the place of one that ended."""
@@ -139,6 +159,33 @@ class Stage:
             self.recovery_s(time.monotonic())
         self.fleet.clear()
 
+    def restore(self):
+        """Puts the store back in its place, whatever a fault that went wrong left of it."""
+        self._behind.stop()
+        self.server.stop()
+        self.server.start()
+
+    @contextlib.contextmanager
+    def restarted(self, **options):
+        """The store started anew with other settings; after it without them and what it wrote, and empty."""
+        self.server.stop()
+        try:
+            with self.server.configured(**options):
+                self.server.start()
+                yield
+        finally:
+            self.restore()
+
+    @contextlib.contextmanager
+    def beside(self, **options):
+        """A second server, and its port."""
+        with self._behind.configured(**options):
+            self._behind.start()
+            try:
+                yield self._behind
+            finally:
+                self._behind.stop()
+
     @contextlib.contextmanager
     def admin(self):
         with Redis.from_url(self.server.url, socket_timeout=10) as client:
@@ -163,10 +210,7 @@ class Stage:
             AssertionError: It took longer than a minute.
         """
         found = {}
-        # A connection is one worker's for as long as it is kept.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        url = self.fleet.proxy.url
-        with httpx.Client(base_url=url, timeout=10, trust_env=False, limits=limits) as client:
+        with self._apart() as client:
             while len(found) < self.workers:
                 asked_s = time.monotonic()
                 assert asked_s - since_s < PATIENCE_S, "the store was not read again"
@@ -184,6 +228,26 @@ class Stage:
         is_steady = age_s < STEADY_S and asked_s - since_s < 0.5
         if health["status"] == "green" and (is_steady or read_s >= since_s):
             found.setdefault(health["worker"], 0.0 if is_steady else max(0.0, read_s - since_s))
+
+    def healths(self, patience_s=PATIENCE_S):
+        """What each worker tells of its health, by its process id.
+
+        Raises:
+            AssertionError: A worker did not answer in time.
+        """
+        found = {}
+        end_s = time.monotonic() + patience_s
+        with self._apart() as client:
+            while len(found) < self.workers:
+                assert time.monotonic() < end_s, f"{len(found)} of {self.workers} workers answered"
+                health = client.get("/permit-router/v1/health").json()
+                found[health["worker"]] = health
+        return found
+
+    def _apart(self):
+        """A client of the proxy that keeps no connection: one is one worker's for as long as it is kept."""
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.fleet.proxy.url, timeout=30, trust_env=False, limits=limits)
 
     def hold(self, seconds):
         """Lets a fault last, and notes for how long the store was not read by then."""

@@ -24,4 +24,4 @@ def ended(tmp_path_factory):
     ],
 )
 def test_workers_and_their_end_deny_nobody_and_leave_a_whole_log(ended, name):
-    assert ended[name].faults == [], (ended[name].denied[:3], ended[name].lines, ended[name].tracebacks)
+    assert ended[name].faults == [], ended[name].details

@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+import asyncio
+
 import pytest
 from permit_signing import BODY_SHA256, NOW, permit_token, verifier
 
@@ -60,3 +64,69 @@ async def test_a_claim_is_told_from_others_by_64_random_bits():
     claim = await SingleUse(CountingStore()).claim(permit, BODY_SHA256, NOW)
 
     assert len(bytes.fromhex(claim.claimant)) == 8
+
+
+class SilentStore:
+    """A store that answers nobody until it is told to."""
+
+    def __init__(self):
+        self.asked = 0
+        self.is_answering = asyncio.Event()
+
+    async def put_if_absent(self, key, value, ttl_s):
+        self.asked += 1
+        await self.is_answering.wait()
+
+
+def burst(single_use, count):
+    permit = verifier().verify(permit_token(), NOW, 0.0)
+    claims = (single_use.claim(permit, BODY_SHA256, NOW) for _ in range(count))
+    return asyncio.gather(*claims, return_exceptions=True)
+
+
+async def test_c13_of_a_burst_eight_ask_a_silent_store_and_the_others_end_with_them():
+    store = SilentStore()
+    ends = await burst(SingleUse(store), 100)
+    assert {type(end) for end in ends} == {ReplayStoreLost}
+    assert store.asked == 8
+
+
+async def test_c13_a_store_that_refuses_one_is_asked_by_the_others():
+    """A key of another type is one permit's matter."""
+    store = CountingStore()
+    store.is_lost = True
+    await burst(SingleUse(store), 100)
+    assert store.asked == 100
+
+
+async def test_c13_who_comes_after_a_silence_asks_again():
+    store = SilentStore()
+    single_use = SingleUse(store)
+    await burst(single_use, 20)
+    store.is_answering.set()
+    store.asked = 0
+    ends = await burst(single_use, 20)
+    assert [end for end in ends if isinstance(end, Exception)] == []
+    assert store.asked == 20
+
+
+class SlowStore(CountingStore):
+    """A store whose answers take a turn of the loop; it remembers nothing."""
+
+    async def put_if_absent(self, key, value, ttl_s):
+        await asyncio.sleep(0)
+        return await super().put_if_absent(key, value, ttl_s)
+
+
+def test_a_line_of_claims_belongs_to_no_event_loop():
+    """A guarded router may be used in one event loop after another."""
+    store = SlowStore()
+    single_use = SingleUse(store)
+    permits = [verifier().verify(permit_token(jti=f"permit-{number}"), NOW, 0.0) for number in range(40)]
+
+    async def crowd():
+        await asyncio.gather(*(single_use.claim(each, BODY_SHA256, NOW) for each in permits))
+
+    asyncio.run(crowd())
+    asyncio.run(crowd())
+    assert store.asked == 80

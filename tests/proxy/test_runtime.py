@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 
 import pytest
 from proxy_cases import POLICY_BLOCK, http_scope
@@ -478,10 +479,21 @@ class TestStoredRevocations:
             await asyncio.sleep(0)
         await asyncio.wait_for(shared.runtime.stop(), timeout=30)
 
-    async def test_single_use_shares_the_client(self, bare, valkey, monkeypatch):
+    async def test_a_busy_loop_uses_up_nothing_of_what_single_use_waits_for_the_store(
+        self, bare, valkey, monkeypatch
+    ):
+        """C13"""
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
         runtime = bare.load(binding="single_use").runtime
-        assert runtime._guard(runtime.policy)._store._client is runtime._stored._client
+
+        async def be_busy():
+            for _ in range(20):
+                time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still
+                await asyncio.sleep(0)
+
+        permit = bare.state("eu").permit
+        claim, _ = await asyncio.gather(runtime.claim(permit, "0f" * 32, runtime.policy), be_busy())
+        assert claim.is_recorded
         await runtime.stop()
 
     def test_a_url_that_is_none_stops_the_start(self, bare, monkeypatch):

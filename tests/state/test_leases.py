@@ -126,6 +126,46 @@ def test_before_the_first_exchange_a_worker_spends_a_tenth(team):
     assert spend_all(worker, RPM) == RPM.limit // FIRST_SHARE
 
 
+def test_c39_a_request_that_comes_while_a_lease_is_given_back_is_served(ledger, clock):
+    """Two workers that do not know of each other yet hold all there is; the answer to the one takes its time."""
+    pair = [Worker(name, ledger, clock, 1) for name in ("w1", "w2")]
+    for worker in pair:
+        worker.book.left(RPM)
+        worker.exchange()
+    assert ledger.held(RPM) == RPM.limit
+    for _ in range(int(SILENT_S) - 1):
+        clock.advance(1)
+        pair[1].exchange()
+    clock.advance(1)
+    pair[1].ask()
+    assert pair[1].book.reserve(RPM, 1)
+
+
+def test_c39_a_worker_that_finds_everything_held_by_the_dead_begins_all_the_same(ledger, clock):
+    """Two workers were killed with leases in their hands, and two others took their place before these returned."""
+    for name in ("dead-1", "dead-2"):
+        dead = Worker(name, ledger, clock, 1)
+        dead.book.left(BUDGET)
+        dead.exchange()
+    worker = Worker("w1", ledger, clock, 2)
+    worker.book.left(BUDGET)
+    worker.exchange()
+    assert ledger.held(BUDGET) == BUDGET.limit
+    part = BUDGET.limit // 4
+    assert spend_all(worker, BUDGET) == part
+    worker.exchange()
+    assert (ledger.used(BUDGET), spend_all(worker, BUDGET)) == (part, 0)
+
+
+def test_a_worker_that_finds_everything_spent_spends_nothing(ledger, clock):
+    spender, worker = (Worker(name, ledger, clock, 2) for name in ("w1", "w2"))
+    spender.book.spend(BUDGET, BUDGET.limit)
+    spender.exchange()
+    worker.book.left(BUDGET)
+    worker.exchange()
+    assert spend_all(worker, BUDGET) == 0
+
+
 def test_before_the_first_exchange_one_request_may_be_larger(team):
     (worker,) = team(1)
     assert worker.book.reserve(BUDGET, BUDGET.limit + 1) is None

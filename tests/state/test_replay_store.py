@@ -347,6 +347,26 @@ class TestServer:
         assert await wins(is_admitted(worker, permit()) for _ in range(500)) == 500
         assert len(client.connection_pool._available_connections) <= 2
 
+    async def test_c13_ten_thousand_permits_at_once_are_used_once_each_over_few_connections(self, shared):
+        """With the 50 ms of production, which count for the server and not for who waits in line."""
+        client = shared.client()
+        worker = SingleUse(RedisReplayStore(client, shared.prefix))
+        permits = [permit() for _ in range(10_000)]
+        assert await wins(is_admitted(worker, each) for each in (*permits, *permits[::100])) == 10_000
+        assert sum(each["name"] == "permit-router" for each in await client.client_list()) <= 16
+
+    async def test_c13_a_loop_that_is_late_is_no_lost_server(self, shared):
+        """Beside it each turn of the loop takes twice the time that the server has."""
+        worker = SingleUse(RedisReplayStore(shared.client(), shared.prefix))
+
+        async def be_busy():
+            for _ in range(20):
+                time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still
+                await asyncio.sleep(0)
+
+        admitted, _ = await asyncio.gather(is_admitted(worker, permit()), be_busy())
+        assert admitted
+
 
 class TestLostServer:
     async def claimed(self, fragile, setting="deny"):

@@ -70,6 +70,17 @@ async def test_a_flushed_store_gets_the_name_again(fleet):
     assert len(roster.outgoing(NOW_S).changes) == 1
 
 
+async def test_c12_a_flushed_store_makes_no_fleet_smaller(fleet):
+    """Each worker would ask for half of every limit, and the third get nothing."""
+    rosters = [Roster(f"w{number}") for number in range(8)]
+    for _ in range(2):
+        await fleet.go_round(rosters)
+    for roster in rosters:
+        roster.outgoing(NOW_S)
+        roster.incoming(Reply(now_s=NOW_S, hashes={}, leases={}), NOW_S)
+    assert {roster.count() for roster in rosters} == {8}
+
+
 def test_names_that_were_made_up_count_up_to_a_bound():
     """C14: somebody wrote twenty thousand."""
     roster = Roster("w1")
