@@ -38,6 +38,8 @@ CLOCK_SKEW_S: Final = 60.0
 MOST_UNSETTLED: Final = 10_000
 # An operation takes a server well under 1 ms: more of them at once would only make each wait for the others.
 MOST_AT_ONCE: Final = 8
+# Ten thousand at once are through in a third of this; a store for which a line is longer is too slow.
+LONGEST_LINE_S: Final = 10.0
 
 _SHORTEST_TTL_S: Final = 1.0
 _SETTLED_AT_ONCE: Final = 256
@@ -118,7 +120,8 @@ class SingleUse:
 
     Args:
         store: Where uses are kept.
-        timeout_s: How long one `claim` or `release` waits for the store, in seconds.
+        timeout_s: How long one `claim` or `release` waits for the store, in seconds of an event loop that turns; in a
+            burst it waits in line before that, for 10 seconds at most.
         when_unavailable: Whether a request is denied or admitted while the store is lost.
         leeway_s: How long after `exp` the verifier still takes a permit, in seconds.
         max_unsettled: How many cut-off tries are kept.
@@ -144,7 +147,9 @@ class SingleUse:
         self._clock = clock
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._is_lost = False
+        # How often the store did not answer in time, and how often it answered.
         self._silences = 0
+        self._answers = 0
         self._is_loss_logged = False
         self._quiet_until_s = -math.inf
 
@@ -223,13 +228,20 @@ class SingleUse:
             TimeoutError: The store did not answer in time.
             StoreUnavailable: It did not answer others in time, for whom this one waited.
         """
-        silences = self._silences
-        loop = asyncio.get_running_loop()
-        async with self._lines.setdefault(loop, asyncio.Semaphore(MOST_AT_ONCE)):
-            if self._is_lost and self._silences != silences:
+        silences, answers = self._silences, self._answers
+        line = self._lines.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MOST_AT_ONCE))
+        try:
+            async with asyncio.timeout(LONGEST_LINE_S):
+                await line.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"{LONGEST_LINE_S:g} s in line for it") from None
+        try:
+            if self._silences != silences and self._answers == answers:
                 raise StoreUnavailable("silent to others")
             async with patience(self._timeout_s):
                 yield
+        finally:
+            line.release()
 
     def _first_try(self, permit: Permit, body_sha256: str, now: float) -> Claim:
         identity = hashlib.sha256(f"{permit.issuer}\0{permit.jti}".encode()).hexdigest()
@@ -290,6 +302,7 @@ class SingleUse:
 
     def _note_answer(self) -> None:
         self._is_lost = False
+        self._answers += 1
         if self._is_loss_logged:
             self._is_loss_logged = False
             _logger.info("The replay store answers again")

@@ -129,7 +129,8 @@ class Deployments:
     def have_changed(self) -> bool:
         """Whether LiteLLM lists others than when this was asked last; what it changes inside of one is not seen."""
         router = self.router()
-        listed = list(router.get_model_list() or []) if router is not None else []
+        # Not `get_model_list`, which makes new entries of those that have an alias.
+        listed = list(router.model_list or []) if router is not None else []
         before, self._listed = self._listed, listed
         return len(listed) != len(before) or any(map(operator.is_not, listed, before))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import socket
@@ -11,6 +12,8 @@ from collections import deque
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import RedisError
 
 from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, Reason
@@ -53,8 +56,6 @@ if TYPE_CHECKING:
 _PERIOD_S: Final = 1.0
 # How long LiteLLM may take to tell the end of an attempt after its request ended: its log events queue.
 _REPORT_WAIT_S: Final = 30.0
-# `SingleUse` has a patience of its own, which knows what of a wait was the store's; this would end it before.
-_USES_PATIENCE_S: Final = 30.0
 # For so long the first requests of a worker wait for its first keys; an issuer that is well takes milliseconds.
 _FIRST_KEYS_S: Final = 2.0
 _DEPLOYMENT_ROUNDS: Final = 30
@@ -138,7 +139,6 @@ class Runtime:
         self._single_uses: dict[tuple[str, float], SingleUse] = {}
         self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
         self._redis: Client | None = None
-        self._uses: Client | None = None
         self._store_loop: Final = StoreLoop()
         self._stored: StoredRevocations | None = None
         self._releases: set[asyncio.Task[None]] = set()
@@ -146,7 +146,8 @@ class Runtime:
         self._beat: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
-        self._has_asked_for_keys = False
+        self._has_first_keys = False
+        self._first_keys_until_s = math.inf
         self._pending: deque[tuple[float, Permitted]] = deque()
 
     @property
@@ -229,7 +230,6 @@ class Runtime:
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
         if policy.redis_url is not None:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
-            self._uses = connect(policy.redis_url, _USES_PATIENCE_S, source=policy.redis_source)
             run = self._store_loop.run
             self._stored = StoredRevocations(self._redis, policy.redis_prefix, run=run)
             self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run))
@@ -297,8 +297,8 @@ class Runtime:
         settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
         if self._replay_store is None:
             self._replay_store = (
-                RedisReplayStore(self._uses, policy.redis_prefix, run=self._store_loop.run)
-                if self._uses
+                RedisReplayStore(self._redis, policy.redis_prefix, run=self._store_loop.run)
+                if self._redis
                 else MemoryReplayStore(self.clock.monotonic)
             )
         if settings not in self._single_uses:
@@ -345,27 +345,29 @@ class Runtime:
         await self._close_store()
 
     async def _close_store(self) -> None:
-        """Closes the clients in the loop that they belong to, once, and that loop after them."""
-        clients = [each for each in (self._redis, self._uses) if each is not None]
-        if not clients or self._store_loop.is_closed:
+        """Closes the client in the loop that it belongs to, once, and that loop after it."""
+        if self._redis is None or self._store_loop.is_closed:
             return
         try:
-            for client in clients:
-                await self._store_loop.run(client.aclose())
+            await self._store_loop.run(self._redis.aclose())
+        except (OSError, RedisError):
+            self.log.debug("The connections to the shared store did not close", exc_info=True)
         finally:
             await self._store_loop.aclose()
 
     async def first_keys(self) -> None:
-        """Waits for the worker's first load of keys to end, well or not, 2 s at most; it never waits again after that.
+        """Waits for the worker's first load of keys to end, well or not, until 2 s after its first request.
 
         A worker serves as soon as LiteLLM has started, which may be a moment before that load has ended.
         """
-        if self._has_asked_for_keys or self.in_force is None:
+        if self._has_first_keys or self.in_force is None:
             return
-        refresh = self._begin_refresh()
-        if refresh is not None:
-            await asyncio.wait({refresh}, timeout=_FIRST_KEYS_S)
-        self._has_asked_for_keys = refresh is None or refresh.done()
+        now_s = self.clock.monotonic()
+        self._first_keys_until_s = min(self._first_keys_until_s, now_s + _FIRST_KEYS_S)
+        refresh, left_s = self._begin_refresh(), self._first_keys_until_s - now_s
+        if refresh is not None and left_s > 0:
+            await asyncio.wait({refresh}, timeout=left_s)
+        self._has_first_keys = refresh is None or refresh.done() or left_s <= 0
 
     def faults(self) -> list[Fault]:
         """Why governed requests are refused now; empty when they are served. A change is logged once."""

@@ -50,9 +50,9 @@ _Entry: TypeAlias = dict[str, _Held]
 class AffinityMemory:
     """Remembers in this worker what answers left where.
 
-    Entries end with their time: none is held for longer than the longest lifetime after it ended, while anything
-    is written. Past the limit the scope that holds the most loses its oldest, so that one tenant's flood does not
-    push out the others'.
+    Entries end with their time; each write forgets two that ended of its own scope and two of the one that was
+    silent for longest. Past the limit the scope that holds the most loses its oldest, so that one tenant's flood
+    does not push out the others'.
 
     Args:
         clock: Monotonic seconds.

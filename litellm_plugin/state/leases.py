@@ -183,12 +183,14 @@ class LeaseBook:
         """Takes what was granted; a resource that is missing from the answer is asked for again."""
         now_s = self._clock()
         self._answered_at_s = now_s
+        # The roster, which comes before, may have counted anew: what is granted was asked for by as many.
+        workers = max(1, self._workers())
         for account in self._asked:
             lease = reply.leases.get(account.resource.name)
             if lease is None:
                 account.lost(was_sent=False)
             else:
-                account.answered(lease, now_s)
+                account.answered(lease, workers, now_s)
                 self._sort(account, now_s)
         self._asked = ()
 
@@ -331,8 +333,10 @@ class _Account:
 
     def _own_part(self, now_s: float) -> int:
         """What may be spent whatever others hold, who may be dead, while next to nothing is used."""
-        is_little_used = self._lease is not None and self._lease.used <= self._share()
-        return self._surely_unused(now_s) // (2 * self._workers) if is_little_used else 0
+        lease = self._lease
+        if lease is None or lease.used > self._share():
+            return 0
+        return self._surely_unused(now_s) // (2 * self._workers)
 
     def known_left(self, resource: Resource, now_s: float) -> int:
         """What is left as far as this worker knows, while the store is silent."""
@@ -376,8 +380,9 @@ class _Account:
             lifetime_s=self.resource.lifetime_s,
         )
 
-    def answered(self, lease: Lease, now_s: float) -> None:
+    def answered(self, lease: Lease, workers: int, now_s: float) -> None:
         wanted = self._wanted or 0
+        self._workers = workers
         self._lease = Lease(
             granted=min(max(0, lease.granted), wanted),
             used=min(max(0, lease.used), MOST_UNITS),

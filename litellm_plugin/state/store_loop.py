@@ -8,6 +8,7 @@ worker would lose a store that answers in half a millisecond.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias, TypeVar
@@ -19,10 +20,13 @@ Runner: TypeAlias = Callable[[Coroutine[Any, Any, _Result]], Awaitable[_Result]]
 THREAD_NAME: Final = "permit-router-store"
 # What it still does when it is closed is cancelled, which takes a turn of the loop, and is not waited for for ever.
 _END_S: Final = 5.0
+# All work has deadlines of its own; this ends the wait for a thread that the machine does not run.
+_STUCK_S: Final = 5.0
+_CLOSED: Final = "the connection to the store was closed: this worker ends"
 
 
 class StoreLoop:
-    """An event loop in a daemon thread, made at its first use: a process that forks before that takes none along.
+    """An event loop in a daemon thread, made at its first use in a process: one that forks makes another.
 
     Clients that are used here belong to this loop, and are closed in it.
     """
@@ -30,6 +34,7 @@ class StoreLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._process: int | None = None
         self._is_closed = False
 
     @property
@@ -41,13 +46,25 @@ class StoreLoop:
         """Runs a coroutine in the thread and waits for it in the caller's loop; cancelling one cancels the other.
 
         Raises:
-            ConnectionError: The loop was closed.
+            ConnectionError: The loop was closed, or its thread does not turn.
             Exception: Whatever the coroutine raises.
         """
         if self._is_closed:
             work.close()
-            raise ConnectionError("the connection to the store was closed: this worker ends")
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
+            raise ConnectionError(_CLOSED)
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
+        try:
+            await asyncio.wait({done}, timeout=_STUCK_S)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+        if not done.done():
+            done.cancel()
+            raise ConnectionError(f"the thread that talks to the store did not turn for {_STUCK_S:g} s")
+        if done.cancelled():
+            # By `aclose`, or by the work itself: nobody cancelled the caller.
+            raise ConnectionError(_CLOSED)
+        return done.result()
 
     async def aclose(self) -> None:
         """Ends the thread and cancels what it still does; what is run after that is refused."""
@@ -57,11 +74,14 @@ class StoreLoop:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop))
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join, _END_S)
-        self._loop.close()
+        # A daemon thread that does not end goes with its process.
+        if not self._thread.is_alive():
+            self._loop.close()
         self._loop = self._thread = None
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+        if self._loop is None or self._process != os.getpid():
+            self._process = os.getpid()
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name=THREAD_NAME, daemon=True)
             self._thread.start()

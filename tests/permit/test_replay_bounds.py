@@ -130,3 +130,44 @@ def test_a_line_of_claims_belongs_to_no_event_loop():
     asyncio.run(crowd())
     asyncio.run(crowd())
     assert store.asked == 80
+
+
+class TimedStore(CountingStore):
+    """A store that takes a time for each answer, and for one of them for ever."""
+
+    def __init__(self, takes_s, silent=()):
+        super().__init__()
+        self.takes_s = takes_s
+        self.silent = frozenset(silent)
+
+    async def put_if_absent(self, key, value, ttl_s):
+        self.asked += 1
+        await asyncio.sleep(60 if self.asked in self.silent else self.takes_s)
+
+
+async def outcomes_of(single_use, count):
+    permits = [verifier().verify(permit_token(jti=f"permit-{number}"), NOW, 0.0) for number in range(count)]
+    claims = (single_use.claim(each, BODY_SHA256, NOW) for each in permits)
+    return await asyncio.gather(*claims, return_exceptions=True)
+
+
+async def test_one_silent_answer_refuses_one_claim_and_not_those_in_line():
+    single_use = SingleUse(TimedStore(0.001, silent={3}))
+    refused = [each for each in await outcomes_of(single_use, 200) if isinstance(each, ReplayStoreLost)]
+    assert len(refused) == 1
+
+
+async def test_a_silent_store_is_asked_by_no_more_than_stand_in_front():
+    store = TimedStore(0.001, silent=range(1, 1000))
+    refused = await outcomes_of(SingleUse(store), 200)
+    assert {type(each) for each in refused} == {ReplayStoreLost}
+    assert store.asked <= 8
+
+
+async def test_a_line_that_a_slow_store_does_not_work_off_is_refused(monkeypatch):
+    monkeypatch.setattr("litellm_plugin.permit.replay.LONGEST_LINE_S", 0.2)
+    store = TimedStore(0.03)
+    refused = [each for each in await outcomes_of(SingleUse(store), 400) if isinstance(each, ReplayStoreLost)]
+    assert refused
+    assert {str(each.__cause__) for each in refused} == {"0.2 s in line for it"}
+    assert store.asked + len(refused) == 400

@@ -21,11 +21,11 @@ def entry(model="openai/nobody-knows", info=None, **params):
     }
 
 
-def a_router(model_list):
+def a_router(model_list, **options):
     with warnings.catch_warnings():
         # LiteLLM builds pydantic models with the first Router.
         warnings.simplefilter("ignore")
-        return litellm.Router(model_list=model_list)
+        return litellm.Router(model_list=model_list, **options)
 
 
 class TestNames:
@@ -325,6 +325,10 @@ class TestDeployments:
         seen += [deployments.have_changed() for _ in range(2)]
         router.delete_deployment("eu-1")
         assert [*seen, deployments.have_changed()] == [True, False, True, False, True]
+
+    def test_aliases_change_nothing(self):
+        deployments = Deployments(a_router([entry(api_key="k")], model_group_alias={"other": "gpt"}))
+        assert [deployments.have_changed() for _ in range(3)] == [True, False, False]
 
     @pytest.fixture
     def deployments(self, monkeypatch):

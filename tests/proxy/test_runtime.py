@@ -479,6 +479,13 @@ class TestStoredRevocations:
             await asyncio.sleep(0)
         await asyncio.wait_for(shared.runtime.stop(), timeout=30)
 
+    async def test_single_use_shares_the_client(self, bare, valkey, monkeypatch):
+        """Another client would look for the master by itself, in the 50 ms that a claim has."""
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
+        runtime = bare.load(binding="single_use").runtime
+        assert runtime._guard(runtime.policy)._store._client is runtime._stored._client
+        await runtime.stop()
+
     async def test_a_busy_loop_uses_up_nothing_of_what_single_use_waits_for_the_store(
         self, bare, valkey, monkeypatch
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,8 @@ from litellm_plugin.state.leases import (
     Resource,
 )
 from litellm_plugin.state.memory_exchange import MemoryExchange
+from litellm_plugin.state.roster import Roster
+from litellm_plugin.state.sync import merged
 from litellm_plugin.testing import FakeClock
 
 RPM = Resource("rpm:d1", limit=120, window_s=60.0)
@@ -709,3 +712,48 @@ def test_nothing_leaks_when_everything_is_released(steps):
     fleet.step("wait", REMEMBERED_S + 2.0, None)
     assert fleet.ledger.used(BUDGET) == fleet.total()
     assert fleet.ledger.held(BUDGET) == 0
+
+
+class Newcomer:
+    """A worker of a fleet that counts itself, as workers do: roster and book in one exchange."""
+
+    def __init__(self, name, exchange, clock, resource):
+        self.roster = Roster(name)
+        self.book = LeaseBook(self.roster.count, clock.monotonic)
+        self.resource = resource
+        self.spent = 0
+        self.largest = math.ceil(resource.limit / FIRST_SHARE)
+        self._name, self._exchange, self._clock = name, exchange, clock
+        self._sequence = 0
+
+    async def tell(self):
+        now_s = self._clock.monotonic()
+        told = merged([self.roster.outgoing(now_s), self.book.outgoing(now_s)])
+        reply = await self._exchange.exchange(Batch(self._name, self._sequence + 1, told, self._sequence))
+        self._sequence += 1
+        self.largest = max([self.largest, *(lease.granted for lease in reply.leases.values())])
+        for part in (self.roster, self.book):
+            part.incoming(reply, now_s)
+
+    def spend(self, most):
+        self.book.left(self.resource)
+        for _ in range(most):
+            if self.book.reserve(self.resource, 1) is None:
+                return
+            self.spent += 1
+
+
+@pytest.mark.parametrize("workers", [4, 8, 16])
+@pytest.mark.parametrize("flood_at", [0, 1, 5, 10, 19, 21, 30])
+async def test_a_fleet_that_starts_in_a_flood_keeps_the_bound(workers, flood_at):
+    """Workers begin within one second of each other; the flood begins `flood_at` twentieths of a second after the first."""
+    clock, resource = FakeClock(), Resource("rpm:d1", 600, 60.0)
+    exchange = MemoryExchange(clock.monotonic)
+    fleet = [Newcomer(f"w{number}", exchange, clock, resource) for number in range(workers)]
+    for tick in range(20 * 8):
+        for number, each in enumerate(fleet):
+            if tick % 20 == number * 20 // workers:
+                await each.tell()
+            each.spend(400 if tick >= flood_at else 0)
+        clock.advance(0.05)
+    assert sum(each.spent for each in fleet) <= resource.limit + sum(each.largest for each in fleet)

@@ -129,8 +129,37 @@ async def test_the_thread_begins_with_the_first_use_and_ends_with_its_work():
     await loop.aclose()
 
     assert len(threads()) == before
-    with pytest.raises(asyncio.CancelledError):
+    # Nobody cancelled the one who waits.
+    with pytest.raises(ConnectionError, match="this worker ends"):
         await waiting
+
+
+async def test_a_thread_that_does_not_turn_is_not_waited_for(store_loop, monkeypatch):
+    monkeypatch.setattr("litellm_plugin.state.store_loop._STUCK_S", 0.2)
+    going_on = threading.Event()
+    stuck = asyncio.create_task(store_loop.run(held_up(going_on)))
+    await asyncio.sleep(0)
+    with pytest.raises(ConnectionError, match="did not turn"):
+        await store_loop.run(asyncio.sleep(0))
+    going_on.set()
+    with pytest.raises(ConnectionError, match="did not turn"):
+        await stuck
+
+
+async def held_up(going_on):
+    going_on.wait(30)
+
+
+async def test_a_process_that_was_forked_has_a_thread_of_its_own(store_loop, monkeypatch):
+    await store_loop.run(asyncio.sleep(0))
+    parents, thread, before = store_loop._loop, store_loop._thread, len(threads())
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: -1)
+        await store_loop.run(asyncio.sleep(0))
+        assert len(threads()) == before + 1
+    parents.call_soon_threadsafe(parents.stop)
+    await asyncio.to_thread(thread.join)
+    parents.close()
 
 
 async def test_what_comes_after_the_end_counts_as_a_lost_store(valkey):
