@@ -137,11 +137,13 @@ class StoreUnavailable(PermitRouterError):  # noqa: N818 - a state, not a mistak
 
     Attributes:
         was_sent: Whether the store may have done what it was asked for all the same.
+        is_silent: Whether nothing came from it, rather than a refusal.
     """
 
-    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+    def __init__(self, message: str, *, was_sent: bool = True, is_silent: bool = False) -> None:
         super().__init__(message)
         self.was_sent = was_sent
+        self.is_silent = is_silent
 
 
 @dataclass(frozen=True, slots=True)

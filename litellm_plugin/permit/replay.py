@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 # The first, and two more: the OpenAI and Anthropic SDKs resend a failed request twice by default.
 MOST_TRIES: Final = 3
-# DESIGN: single use is the one operation of the request path that waits, 50 ms at most.
-TIMEOUT_S: Final = 0.05
+# Single use is the one operation of the request path that waits. Its store gives up a silent reply after 50 ms; on a
+# new connection four of them come first, each from a server that may be 20 ms away.
+TIMEOUT_S: Final = 0.25
 # A worker whose clock is slow admits a permit for as long after its end; a minute of keys is cheap.
 CLOCK_SKEW_S: Final = 60.0
 MOST_UNSETTLED: Final = 10_000
@@ -288,7 +289,7 @@ class SingleUse:
         """Logs a loss once, and at most one a minute: a store at its limit is lost and back many times a second."""
         self._is_lost = True
         # A refusal comes at once, and may be one key's.
-        self._silences += isinstance(error, TimeoutError)
+        self._silences += isinstance(error, TimeoutError) or getattr(error, "is_silent", False)
         now_s = self._clock()
         if self._is_loss_logged or now_s < self._quiet_until_s:
             return

@@ -7,7 +7,9 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from litellm_plugin.errors import StoreUnavailable
 from litellm_plugin.state.store_loop import in_place
@@ -160,4 +162,5 @@ def _px(ttl_s: float) -> int:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"{type(error).__name__}: {error!s:.160}")
+    is_silent = isinstance(error, OSError | RedisConnectionError | RedisTimeoutError)
+    return StoreUnavailable(f"{type(error).__name__}: {error!s:.160}", is_silent=is_silent)

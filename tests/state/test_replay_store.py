@@ -645,3 +645,75 @@ class TestConnect:
         assert (options["socket_timeout"], options["socket_connect_timeout"], pool.timeout) == (0.05,) * 3
         assert options["retry"]._retries == 0
         assert pool.max_connections == 16
+
+
+class Distance:
+    """A relay before a server that is far away: each of its replies takes a time."""
+
+    def __init__(self, server_port, reply_s):
+        self._server_port = server_port
+        self._reply_s = reply_s
+        self._tasks = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        replies, behind = await asyncio.open_connection("127.0.0.1", self._server_port)
+        try:
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(self._hand_on(reader, behind, 0.0))
+                ways.create_task(self._hand_on(replies, writer, self._reply_s))
+        except* (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            for each in (writer, behind):
+                each.close()
+
+    async def _hand_on(self, source, sink, takes_s):
+        while chunk := await source.read(65_536):
+            await asyncio.sleep(takes_s)
+            sink.write(chunk)
+        sink.close()
+
+
+async def test_a_server_twenty_milliseconds_away_serves_a_worker_that_was_quiet(valkey):
+    """Each claim on a connection of its own: no claim finds one that is open."""
+    async with Distance(valkey.port, 0.02) as away:
+        for _ in range(5):
+            client = connect(away.url)
+            try:
+                claim = await SingleUse(RedisReplayStore(client, f"{uuid.uuid4().hex}:")).claim(
+                    permit(), BODY, NOW
+                )
+                assert claim.is_recorded
+            finally:
+                await client.aclose()
+
+
+async def test_c03_a_silent_server_is_given_up_by_the_line_at_once(own_valkey):
+    """Those in line do not each wait for a server that was silent to those before them."""
+    client = connect(own_valkey.url)
+    single_use = SingleUse(RedisReplayStore(client))
+    await single_use.claim(permit(), BODY, NOW)
+    own_valkey.hang()
+    try:
+        began_s = time.monotonic()
+        claims = (single_use.claim(permit(), BODY, NOW) for _ in range(2_000))
+        refused = await asyncio.gather(*claims, return_exceptions=True)
+        took_s = time.monotonic() - began_s
+    finally:
+        own_valkey.go_on()
+        await client.aclose()
+    assert {type(each) for each in refused} == {ReplayStoreLost}
+    # Eight at a time they would take 12 s; a loaded machine is no fault of ours.
+    assert took_s < 8
