@@ -43,6 +43,10 @@ _STREAMING: Final = frozenset(
     }
 )
 
+# A loop's clock stands still within a turn, so that its timers come early by as much: an attempt that ended before the
+# request's time was up would be followed by another.
+_GRACE_S: Final = 0.5
+
 
 def watch_openings() -> None:
     """Wraps the step of LiteLLM's retry loop that makes one attempt; safe to call again.
@@ -113,7 +117,7 @@ class Openings:
         outer, state.handled = state.handled, sys.exception()
         is_opened = False
         try:
-            async with asyncio.timeout(time_left_s(state, self._runtime.clock.monotonic())):
+            async with asyncio.timeout(self._time_left_s(state)):
                 answer = await make()
                 is_opened = state.call_type in _STREAMING and hasattr(type(answer), "__aiter__")
                 return await self._opened(state, answer) if is_opened else answer
@@ -136,6 +140,10 @@ class Openings:
         finally:
             state.awaited = outer
         return BegunStream(stream, items, (first,))
+
+    def _time_left_s(self, state: Permitted) -> float | None:
+        left_s = time_left_s(state, self._runtime.clock.monotonic())
+        return None if left_s is None else left_s + _GRACE_S
 
     def _failed(self, state: Permitted, made: list[Attempt], error: Exception) -> Exception:
         """What LiteLLM's loop gets for the error that a pass ended with."""

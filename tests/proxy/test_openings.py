@@ -146,8 +146,9 @@ async def test_a_denial_before_any_call_is_left_as_it_is(worker, state):
     assert raised.value is denial
 
 
-async def test_an_attempt_ends_with_the_requests_time(worker, state):
+async def test_an_attempt_ends_with_the_requests_time(worker, state, monkeypatch):
     Outcomes(worker.runtime)
+    monkeypatch.setattr(openings, "_GRACE_S", 0.0)
     worker.clock.advance(599.99)
 
     async def call():
