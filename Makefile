@@ -12,7 +12,7 @@ VERSIONS ?= $(LITELLM_VERSIONS)
 CONTRACT := tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py tests/proxy/test_route_inventory.py
 ENFORCEMENT := tests/enforcement $(CONTRACT)
 # Faults of the store under load: these run alone.
-CHAOS_TESTS := tests/chaos
+CHAOS_TESTS := tests/chaos/test_chaos_store.py tests/chaos/test_chaos_ends.py
 # The enforcement suite is run in two halves of about the same length; the second is whatever is not in the first.
 HALVES := first second
 FIRST := $(patsubst %,tests/enforcement/test_%.py, \

@@ -71,9 +71,9 @@ def test_a_short_soak_serves_everybody_and_takes_its_samples(tmp_path, seconds):
     with Stage(tmp_path) as stage:
         stage.open_store()
         stage.begin()
-        samples = list(soak.soak(stage, seconds=seconds, rate=8, sample_s=seconds / 4))
+        samples = list(soak.soak(stage, seconds=seconds, rate=4, sample_s=seconds / 4))
 
     assert len(samples) >= 4
-    assert sum(each.requests for each in samples) > seconds
+    assert sum(each.requests for each in samples) > seconds / 2
     assert [(each.denied, each.out_of_set) for each in samples if each.denied or each.out_of_set] == []
     assert all(each.rss_mb > 50 and each.descriptors > 10 for each in samples)
