@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, fact_findings
+from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, fact_findings, limit_warnings
 from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
 from litellm_plugin.proxy.litellm_redis import with_litellm_redis
@@ -183,6 +183,7 @@ def configuration_warnings(config: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"{where} has no model_info.region: permits that are narrowed to regions exclude it; write its region"
             )
+        yield from limit_warnings(where, _section(entry, "model_info"), _section(entry, "litellm_params"))
 
 
 def policy_warnings(policy: PolicySnapshot) -> Iterator[str]:
