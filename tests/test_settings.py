@@ -334,6 +334,24 @@ class TestValues:
                 "`timeout_seconds` is expected to be `every_seconds` (20) or less, got 30",
                 id="probes-that-overlap",
             ),
+            pytest.param(
+                ("resilience", "probing"),
+                {"every_seconds": 20},
+                "or less, got 30 (the default)",
+                id="probes-that-overlap-by-default",
+            ),
+            *(
+                pytest.param(
+                    ("resilience", key),
+                    value,
+                    f"Input should be a block of keys, or null for never (found {value!r})",
+                    id=f"{key}-for-{value}",
+                )
+                for key, value in (("probing", True), ("breaker", False), ("retry_budget", "20%"))
+            ),
+            pytest.param(
+                ("permit",), "p.yaml", "Input should be a block of keys (found 'p.yaml')", id="permit-text"
+            ),
             pytest.param(("decision_log", "file"), "", "(found '')", id="no-file"),
             pytest.param(("body_fields", 0), "Top-K", "(found 'Top-K')", id="body-field"),
         ],

@@ -19,10 +19,11 @@ from litellm_plugin.proxy.selfcheck import (
     declared_endpoints,
     deployment_ids,
     policy_warnings,
+    probing_warnings,
     read_policy,
     read_shadow,
     registration_findings,
-    synthetic_endpoints,
+    synthetic_deployments,
 )
 from litellm_plugin.routing import Static
 from litellm_plugin.settings import Flags
@@ -43,7 +44,7 @@ def check(
 ) -> None:
     """Says what the start would refuse in a configuration, and what to write instead.
 
-    Nothing is started, fetched or sent; LiteLLM is imported only where `paths` opens some of its paths. Exit code 0: the permit router would start;
+    Nothing is started, fetched or sent; LiteLLM is imported only where `paths` opens some of its paths, or deployments are probed. Exit code 0: the permit router would start;
     1: it would refuse to; 2: the configuration cannot be read.
     """
     try:
@@ -71,7 +72,7 @@ def check(
     if policy is not None and not findings:
         for line in _summary(policy, settings):
             print(line)
-    for warning in _warnings(document, policy, enabled=enabled):
+    for warning in _warnings(document, settings, policy, enabled=enabled):
         print(f"warning: {warning}")
     if findings:
         raise typer.Exit(_REFUSED)
@@ -94,7 +95,13 @@ def _key_findings(policy: PolicySnapshot, base: Path) -> Iterator[str]:
             yield str(error)
 
 
-def _warnings(document: Mapping[str, Any], policy: PolicySnapshot | None, *, enabled: bool) -> Iterator[str]:
+def _warnings(
+    document: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    policy: PolicySnapshot | None,
+    *,
+    enabled: bool,
+) -> Iterator[str]:
     if not enabled:
         yield INERT
     unset = unset_variables(document, os.environ)
@@ -104,6 +111,7 @@ def _warnings(document: Mapping[str, Any], policy: PolicySnapshot | None, *, ena
     yield from configuration_warnings(document)
     if policy is not None:
         yield from policy_warnings(policy)
+        yield from probing_warnings(settings, policy)
 
 
 def _summary(policy: PolicySnapshot, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -116,11 +124,24 @@ def _summary(policy: PolicySnapshot, settings: Mapping[str, Any]) -> Iterator[st
     yield f"  endpoints: {', '.join(endpoints) or 'none'} (deployments: {len(deployment_ids(settings))})"
     probing = policy.probing
     if probing is not None:
-        asked = ", ".join(synthetic_endpoints(settings)) or "none declares synthetic_prompts"
+        asked = ", ".join(_asked(settings)) or "none"
         yield f"  probed: {asked} (after {probing.every_s:g} s of silence, {probing.requests_per_hour} an hour at most)"
     yield f"  classifications: {', '.join(sorted(policy.requirements))}"
     for rule in (*policy.routing.rules.rules, policy.routing.rules.default):
         yield f"  rule: {rule.name} → {_strategy(rule)}"
+
+
+def _asked(settings: Mapping[str, Any]) -> Iterator[str]:
+    declared = synthetic_deployments(settings)
+    if not declared:
+        return
+    # The mode of a model may stand in LiteLLM's cost map alone.
+    from litellm_plugin.proxy.candidate_facts import candidate_facts  # noqa: PLC0415 - LiteLLM takes seconds to import
+
+    for entry in declared:
+        facts = candidate_facts(entry)
+        name = facts.candidate.deployment_id
+        yield name if facts.takes_synthetic_prompts else f"not {name} (by the mode of its model)"
 
 
 def _strategy(rule: Rule) -> str:

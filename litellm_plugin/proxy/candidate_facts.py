@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from litellm_plugin.proxy.cost_map import is_known, known_model, resolved
-from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts
+from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, why_not_asked
 from litellm_plugin.proxy.prices import DECLARED, PARAMS, price_list
 from litellm_plugin.routing.candidates import Candidate
 from litellm_plugin.routing.facts import Capability
@@ -41,7 +41,7 @@ class CandidateFacts:
         candidate: The facts.
         sources: Where each known fact stands, by its name in `Candidate` or, as `prices.input_usd`, in its
             prices: `declared` (in `model_info`), `litellm_params`, `cost map NAME` or `default`.
-        takes_synthetic_prompts: Whether it may be asked with the plugin's own prompt.
+        takes_synthetic_prompts: Whether it may be asked with the plugin's own prompt, and its model is one that is.
     """
 
     candidate: Candidate
@@ -122,7 +122,9 @@ def candidate_facts(entry: Mapping[str, Any]) -> CandidateFacts:
         ),
     )
     of_prices = {f"prices.{member}": source for member, source in prices.sources.items()}
-    return CandidateFacts(read, {**found.sources, **of_prices}, allows_synthetic_prompts(entry))
+    unasked = why_not_asked(params, info.get("mode") or known.get("mode"))
+    is_asked = allows_synthetic_prompts(entry) and unasked is None
+    return CandidateFacts(read, {**found.sources, **of_prices}, is_asked)
 
 
 class _Found:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.proxy.prices import is_price_key, price_of
+from litellm_plugin.proxy.quota_facts import LIMITS, is_limit, limit_parameter
 from litellm_plugin.routing.facts import Capability
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ def fact_findings(
     if unasked is not None:
         yield f"{where}: model_info.synthetic_prompts is true, but {unasked}; remove it"
     yield from _undeclared(where, info, policy)
+    yield from _unreadable_limits(f"{where}: model_info", {name: info.get(name) for name in LIMITS})
+    yield from _unreadable_limits(
+        f"{where}: litellm_params", {name: limit_parameter(params.get(name)) for name in LIMITS}
+    )
     for place, values in (("model_info", info), ("litellm_params", params)):
         yield from _unreadable_prices(f"{where}: {place}", values)
     yield from _tier_prices(f"{where}: model_info.prices", info.get("prices"), policy)
@@ -128,6 +133,28 @@ def _undeclared(where: str, info: Mapping[str, Any], policy: PolicySnapshot | No
             f"{where}: model_info.quality_tier is {_shown(tier)}, which `quality_tiers` of the policy block does not "
             f"declare; known are {', '.join(policy.quality_tiers)}"
         )
+
+
+def limit_warnings(where: str, info: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
+    """Which limits keep a deployment from every request.
+
+    Args:
+        where: Names the deployment.
+        info: Its `model_info`.
+        params: Its `litellm_params`.
+    """
+    for place, values in (("model_info", info), ("litellm_params", params)):
+        for name in LIMITS:
+            limit = limit_parameter(values.get(name))
+            if is_limit(limit) and limit == 0:
+                yield f"{where}: {place}.{name} is 0, so nothing is sent there; write a whole number of 1 or more"
+
+
+def _unreadable_limits(where: str, limits: Mapping[str, object]) -> Iterator[str]:
+    for name, value in limits.items():
+        if value is None or is_limit(value) or (isinstance(value, str) and value.startswith(_REFERENCE)):
+            continue
+        yield f"{where}.{name} is {_shown(value)}; a whole number of 1 or more is expected"
 
 
 def _unreadable_prices(where: str, values: Mapping[str, Any]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from litellm_plugin.proxy.selfcheck import (
     declared_endpoints,
     declares_languages,
     deployment_ids,
+    probing_warnings,
 )
 from litellm_plugin.proxy.shadow import Shadow
 from litellm_plugin.settings import Flags
@@ -95,7 +96,7 @@ def _build(flags: Flags) -> PermitRouter:
         forgive=_forgive if _runtime.observes else None,
     )
     loaded = loader.start()
-    for warning in configuration_warnings(config):
+    for warning in (*configuration_warnings(config), *probing_warnings(config, loaded.policy)):
         _runtime.log.warning("%s", warning)
     install(proxy_server.app, _runtime)
     router = PermitRouter(_runtime)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from litellm_plugin.state import Quota
 from litellm_plugin.state.leases import MOST_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+LIMITS: Final = ("rpm", "tpm")
+"""What LiteLLM calls a deployment's limits."""
+
+# litellm/types/router.py, LiteLLM_Params: `int | None`, which pydantic makes of text too; model_info stays as written.
+_PARAMETER: Final = TypeAdapter(int)
 
 
 def quota(entry: Mapping[str, Any]) -> Quota:
@@ -21,6 +29,23 @@ def quota(entry: Mapping[str, Any]) -> Quota:
         entry: An entry of LiteLLM's model list.
     """
     return Quota(requests_per_minute=_first(entry, "rpm"), tokens_per_minute=_first(entry, "tpm"))
+
+
+def limit_parameter(value: object) -> object:
+    """What LiteLLM makes of a limit in `litellm_params`; the value itself where it refuses it."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return _PARAMETER.validate_python(value)
+    except ValidationError:
+        return value
+
+
+def is_limit(value: object) -> bool:
+    """Whether a value is a limit as `quota` reads it, or one that is larger than what is counted."""
+    if isinstance(value, float):
+        return value >= 0 and value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _first(entry: Mapping[str, Any], name: str) -> int | None:

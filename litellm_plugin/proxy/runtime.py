@@ -38,6 +38,7 @@ from litellm_plugin.state import (
     StoredRevocations,
     StoreLoop,
     connect,
+    store_kind,
 )
 
 if TYPE_CHECKING:
@@ -232,7 +233,9 @@ class Runtime:
             self._redis = connect(policy.redis_url, source=policy.redis_source)
             run = self._store_loop.run
             self._stored = StoredRevocations(self._redis, policy.redis_prefix, run=run)
-            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run))
+            kind = store_kind(policy.redis_url)
+            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run), kind)
+            self.log.info("Shared store: %s, every key begins with %s", kind, policy.redis_prefix)
         else:
             self.log.warning(
                 "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, fact_findings
+from litellm_plugin.proxy.declared_facts import allows_synthetic_prompts, fact_findings, limit_warnings
 from litellm_plugin.proxy.egress import egress_findings
 from litellm_plugin.proxy.fields import CONTROL_FIELDS
 from litellm_plugin.proxy.litellm_redis import with_litellm_redis
@@ -183,6 +183,7 @@ def configuration_warnings(config: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"{where} has no model_info.region: permits that are narrowed to regions exclude it; write its region"
             )
+        yield from limit_warnings(where, _section(entry, "model_info"), _section(entry, "litellm_params"))
 
 
 def policy_warnings(policy: PolicySnapshot) -> Iterator[str]:
@@ -214,11 +215,25 @@ def declares_languages(config: Mapping[str, Any]) -> bool:
     return any(info.get("languages") is not None for info in _infos(config))
 
 
-def synthetic_endpoints(config: Mapping[str, Any]) -> list[str]:
-    """The ids of the deployments of LiteLLM's model list that may be asked with the plugin's own prompt."""
-    return [
-        str(entry["model_info"].get("id")) for entry in _model_list(config) if allows_synthetic_prompts(entry)
-    ]
+def synthetic_deployments(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The deployments of LiteLLM's model list that declare that they may be asked with the plugin's own prompt."""
+    return [entry for entry in _model_list(config) if allows_synthetic_prompts(entry)]
+
+
+def probing_warnings(config: Mapping[str, Any], policy: PolicySnapshot) -> Iterator[str]:
+    """Where probing and what deployments declare of it do not go together.
+
+    Args:
+        config: LiteLLM's whole configuration, environment references resolved.
+        policy: The policy that goes with it.
+    """
+    declared = [str(entry["model_info"].get("id")) for entry in synthetic_deployments(config)]
+    if policy.probing is not None and not declared:
+        yield "resilience.probing is on, but no deployment has model_info.synthetic_prompts: true; nothing is asked"
+    if policy.probing is None and declared:
+        yield (
+            f"model_info.synthetic_prompts of {', '.join(declared)[:200]} has no effect: resilience.probing is off"
+        )
 
 
 def _opened(policy: PolicySnapshot) -> Iterator[str]:

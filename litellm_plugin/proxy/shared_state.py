@@ -34,6 +34,7 @@ from litellm_plugin.state import (
     Roster,
     SharedClock,
     SharedLatency,
+    StoreKind,
     Synchroniser,
     TurnEnd,
 )
@@ -117,11 +118,12 @@ class SharedState:
         )
         self.watch: Final = LoopWatch(clock.monotonic)
         self._exchange: Exchange = MemoryExchange(self._shared_clock.now_s)
+        self._kind = StoreKind.MEMORY
         self._sync = self._synchroniser()
 
-    def connect(self, exchange: Exchange) -> None:
+    def connect(self, exchange: Exchange, kind: StoreKind = StoreKind.MEMORY) -> None:
         """Takes the store that workers share, before requests are served; this worker's own memory before that."""
-        self._exchange = exchange
+        self._exchange, self._kind = exchange, kind
         self._sync = self._synchroniser()
 
     def use(self, policy: PolicySnapshot) -> None:
@@ -360,7 +362,7 @@ class SharedState:
     def report(self) -> dict[str, object]:
         """What the health page shows of it."""
         return {
-            "store": dict(self._sync.health()),
+            "store": {"kind": str(self._kind), **self._sync.health()},
             "workers": self._roster.count(),
             "breakers": dict(self._breakers.report(self._shared_clock.now_s())),
             "probing": dict(self._probing.report()) if self._probing.is_on else None,

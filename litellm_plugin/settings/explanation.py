@@ -23,10 +23,22 @@ def _explain_one(fault: Any, block: type[BaseModel]) -> str:
         return f"{where}: {unknown('key', str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
         return f"{where}: this key is required{_required_hint(str(fault['loc'][-1]))}"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = _message(fault, block)
     is_quiet = isinstance(fault["input"], Mapping | list) or fault["loc"][-1:] == ("secret_env",)
     shown = "" if is_quiet else f" (found {fault['input']!r:.80})"
     return f"{where}: {message}{shown}"
+
+
+def _message(fault: Any, block: type[BaseModel]) -> str:
+    if fault["type"] == "model_type":
+        return f"Input should be a block of keys{', or null for never' if _may_be_null(block, fault['loc']) else ''}"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _may_be_null(block: type[BaseModel], location: tuple[int | str, ...]) -> bool:
+    fields = getattr(_model_at(block, location[:-1]), "model_fields", {})
+    field = fields.get(location[-1])
+    return field is not None and type(None) in getattr(field.annotation, "__args__", ())
 
 
 def _required_hint(key: str) -> str:
@@ -36,7 +48,13 @@ def _required_hint(key: str) -> str:
 
 
 def _known_keys(block: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at `location` knows; found by walking the models' annotations."""
+    """The keys that the model at `location` knows."""
+    model = _model_at(block, location)
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_at(block: type[BaseModel], location: tuple[int | str, ...]) -> Any:
+    """The model at `location`, found by walking the models' annotations."""
     model: Any = block
     for part in location:
         if isinstance(part, int):
@@ -44,7 +62,7 @@ def _known_keys(block: type[BaseModel], location: tuple[int | str, ...]) -> list
         field = getattr(model, "model_fields", {}).get(part)
         if field is not None:
             model = _model_in(field.annotation) or model
-    return sorted(field.alias or name for name, field in model.model_fields.items())
+    return model
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -23,9 +23,10 @@ class ProbingBlock(StrictModel):
     @model_validator(mode="after")
     def _one_ends_before_the_next(self) -> ProbingBlock:
         if self.timeout_seconds > self.every_seconds:
+            default = "" if "timeout_seconds" in self.model_fields_set else " (the default)"
             raise ValueError(
                 f"`timeout_seconds` is expected to be `every_seconds` ({self.every_seconds:g}) or less, "
-                f"got {self.timeout_seconds:g}"
+                f"got {self.timeout_seconds:g}{default}"
             )
         return self
 

@@ -4,7 +4,7 @@ from litellm_plugin.state.affinity import AffinityMemory, AffinityScope
 from litellm_plugin.state.breaker_rules import BreakerPolicy
 from litellm_plugin.state.breakers import Breakers, Outcome
 from litellm_plugin.state.budgets import BudgetHold, Budgets, BudgetTab
-from litellm_plugin.state.connection import connect
+from litellm_plugin.state.connection import StoreKind, connect, store_kind
 from litellm_plugin.state.exchange import Exchange
 from litellm_plugin.state.histogram import LatencyHistogram
 from litellm_plugin.state.latency import SharedLatency
@@ -57,6 +57,7 @@ __all__ = [
     "SharedClock",
     "SharedLatency",
     "Store",
+    "StoreKind",
     "StoreLoop",
     "StoredRevocations",
     "Synchroniser",
@@ -66,4 +67,5 @@ __all__ = [
     "connect",
     "litellm_redis_url",
     "read_headers",
+    "store_kind",
 ]

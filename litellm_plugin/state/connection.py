@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -51,6 +52,28 @@ _EXPECTED: Final = (
 )
 _SENTINEL_PORT: Final = 26379
 _CLUSTER_PORT: Final = 6379
+
+
+class StoreKind(enum.StrEnum):
+    """What keeps the state: the worker's own memory, one server, what Sentinels name, or a Cluster."""
+
+    MEMORY = "memory"
+    REDIS = "redis"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+def store_kind(url: str | None) -> StoreKind:
+    """What a URL that `connect` takes names; memory without one."""
+    if url is None:
+        return StoreKind.MEMORY
+    match urlsplit(url).scheme.partition("+")[2]:
+        case "sentinel":
+            return StoreKind.SENTINEL
+        case "cluster":
+            return StoreKind.CLUSTER
+        case _:
+            return StoreKind.REDIS
 
 
 def connect(

@@ -77,7 +77,7 @@ def test_a_good_configuration_is_summed_up(check):
         (
             {},
             False,
-            ["  probed: none declares synthetic_prompts (after 60 s of silence, 60 an hour at most)"],
+            ["  probed: none (after 60 s of silence, 60 an hour at most)"],
         ),
     ],
 )
@@ -88,6 +88,55 @@ def test_who_is_asked_with_synthetic_prompts_is_told(check, probing, declared, t
     config = configuration(litellm_settings=settings, model_list=[{**DEPLOYMENT, "model_info": info}])
     code, lines = check(config)
     assert (code, [line for line in lines if "probed" in line]) == (0, told)
+
+
+@pytest.mark.parametrize(
+    ("probing", "declared", "warned"),
+    [
+        ({}, True, []),
+        (None, False, []),
+        (
+            {},
+            False,
+            [
+                "resilience.probing is on, but no deployment has model_info.synthetic_prompts: true; nothing is asked"
+            ],
+        ),
+        (
+            None,
+            True,
+            ["model_info.synthetic_prompts of eu-1 has no effect: resilience.probing is off"],
+        ),
+    ],
+)
+def test_probing_that_asks_nobody_is_warned_of(check, probing, declared, warned):
+    info = {**DEPLOYMENT["model_info"], "synthetic_prompts": declared}
+    policy = {**POLICY, "resilience": {"probing": probing}}
+    settings = {"callbacks": ["litellm_plugin.permit_router"], "permit_router": policy}
+    code, lines = check(
+        configuration(litellm_settings=settings, model_list=[{**DEPLOYMENT, "model_info": info}])
+    )
+    assert (code, [line for line in lines if line.startswith("warning")]) == (
+        0,
+        [f"warning: {text}" for text in warned],
+    )
+
+
+def test_a_mode_that_only_the_cost_map_knows_counts(check):
+    image = {
+        **DEPLOYMENT,
+        "litellm_params": {**DEPLOYMENT["litellm_params"], "model": "openai/gpt-image-1"},
+        "model_info": {"id": "image-1", "endpoint": "image", "region": "eu", "synthetic_prompts": True},
+    }
+    chat = {**DEPLOYMENT, "model_info": {**DEPLOYMENT["model_info"], "synthetic_prompts": True}}
+    policy = {**POLICY, "resilience": {"probing": {}}}
+    settings = {"callbacks": ["litellm_plugin.permit_router"], "permit_router": policy}
+    code, lines = check(configuration(litellm_settings=settings, model_list=[chat, image]))
+    (told,) = [line for line in lines if "probed" in line]
+    assert (code, told.partition(" (after")[0]) == (
+        0,
+        "  probed: eu-1, not image-1 (by the mode of its model)",
+    )
 
 
 def test_each_finding_has_its_line_and_the_text_of_the_start(check, tmp_path):

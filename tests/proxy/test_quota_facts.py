@@ -9,7 +9,7 @@ import litellm
 import pytest
 
 from litellm_plugin.proxy.deployments import Deployments
-from litellm_plugin.proxy.quota_facts import quota
+from litellm_plugin.proxy.quota_facts import is_limit, limit_parameter, quota
 from litellm_plugin.state import Quota
 from litellm_plugin.state.leases import MOST_UNITS
 
@@ -62,6 +62,21 @@ class TestPlaces:
 )
 def test_odd_values(value, limit):
     assert quota({"rpm": value}) == Quota(limit)
+
+
+@pytest.mark.parametrize("value", ["600", " 7 ", "5.0", 5.0, 0, -5, 3])
+def test_a_parameter_is_read_as_litellm_reads_it(value):
+    with warnings.catch_warnings():
+        # LiteLLM builds pydantic models with the first one.
+        warnings.simplefilter("ignore")
+        params = litellm.types.router.LiteLLM_Params(model="openai/x", rpm=value)
+    assert limit_parameter(value) == params.rpm
+
+
+@pytest.mark.parametrize("value", ["600/min", "", 1.5, math.nan, math.inf, [], True, None])
+def test_what_litellm_refuses_stays_as_it_is_written(value):
+    assert limit_parameter(value) is value
+    assert not is_limit(value)
 
 
 class TestDeclaration:

@@ -324,6 +324,19 @@ class TestStart:
         assert "No shared store" not in caplog.text
         await bare.runtime.stop()
 
+    async def test_a_store_is_told_by_its_kind_and_prefix_alone(self, bare, caplog, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", "redis+cluster://:s3cret@127.0.0.1:1")
+        with caplog.at_level("INFO"):
+            bare.load()
+        told = [each for each in caplog.messages if each.startswith("Shared store")]
+        assert told == ["Shared store: cluster, every key begins with permit-router:"]
+        assert bare.runtime.health()["shared_state"]["store"]["kind"] == "cluster"
+        assert "s3cret" not in caplog.text
+        await bare.runtime.stop()
+
+    def test_without_a_store_health_says_memory(self, bare):
+        assert bare.load().runtime.health()["shared_state"]["store"]["kind"] == "memory"
+
     async def test_a_store_that_is_down_at_the_start_denies_nobody(self, bare, monkeypatch):
         """C01"""
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", "redis://127.0.0.1:1")

@@ -448,6 +448,15 @@ def test_languages_are_declared_by_any_deployment(info, declares):
             id="synthetic image",
         ),
         pytest.param(
+            {"rpm": "600/min"},
+            "model_info.rpm is '600/min'; a whole number of 1 or more is expected",
+            id="limit text",
+        ),
+        pytest.param({"rpm": "600"}, "model_info.rpm is '600'; a whole", id="limit that nothing reads"),
+        pytest.param({"tpm": -5}, "model_info.tpm is -5; a whole", id="limit below 0"),
+        pytest.param({"tpm": 1.5}, "model_info.tpm is 1.5; a whole", id="half a token"),
+        pytest.param({"rpm": True}, "model_info.rpm is True; a whole", id="limit a truth value"),
+        pytest.param(
             {"max_output_tokens": "4k"}, "max_output_tokens is '4k'; a whole number above 0", id="window text"
         ),
         pytest.param(
@@ -521,6 +530,27 @@ def test_a_price_of_litellm_params_is_read_too(tmp_path):
         with_deployment(litellm_params={"model": "openai/x", "input_cost_per_token": "x"}), tmp_path
     )
     assert "litellm_params.input_cost_per_token is 'x'; a price in USD, 0 or more, is expected" in finding
+
+
+@pytest.mark.parametrize("limit", ["600/min", -5, "-5", 1.5, "", float("inf"), float("nan"), True, [600]])
+def test_a_limit_of_litellm_params_is_read_too(tmp_path, limit):
+    (finding,) = findings(with_deployment(litellm_params={"model": "openai/x", "rpm": limit}), tmp_path)
+    assert finding.startswith("model_list[1] ('gpt'): litellm_params.rpm is ")
+    assert finding.endswith("; a whole number of 1 or more is expected")
+
+
+@pytest.mark.parametrize("limit", [600, 600.0, "600", 0, 10**18, None, "os.environ/RPM"])
+def test_a_limit_that_litellm_takes_passes(tmp_path, limit):
+    config = with_deployment(litellm_params={"model": "openai/x", "rpm": limit, "tpm": limit})
+    check_configuration(config, load_policy(POLICY_BLOCK, Flags(), base=tmp_path))
+
+
+@pytest.mark.parametrize("limit", [0, "0"])
+def test_a_limit_of_nothing_is_warned_of(limit):
+    params = {"api_base": "https://a.test", "rpm": limit, "tpm": 5}
+    config = {"model_list": [{"litellm_params": params, "model_info": {"region": "eu"}}]}
+    (warning,) = configuration_warnings(config)
+    assert "litellm_params.rpm is 0, so nothing is sent there; write a whole number of 1 or more" in warning
 
 
 @pytest.mark.parametrize(

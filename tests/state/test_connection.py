@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 
 from litellm_plugin.errors import ConfigurationError
-from litellm_plugin.state import connect
+from litellm_plugin.state import connect, store_kind
 from litellm_plugin.state.litellm_settings import litellm_redis_url
 
 SENTINELS = "redis+sentinel://user:s3cret%2F@s1.example:26380,s2.example,[::1]:26381/main/2"
@@ -24,6 +24,21 @@ async def opened():
     yield open_
     for client in clients:
         await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        pytest.param(None, "memory", id="none"),
+        pytest.param("redis://h:1/0", "redis", id="server"),
+        pytest.param("rediss://h:1/0", "redis", id="server-tls"),
+        pytest.param("unix:///run/redis.sock", "redis", id="socket"),
+        pytest.param(SENTINELS, "sentinel", id="sentinel"),
+        pytest.param(CLUSTER.replace("redis+", "rediss+"), "cluster", id="cluster-tls"),
+    ],
+)
+def test_a_url_says_what_kind_of_store_it_names(url, kind):
+    assert store_kind(url) == kind
 
 
 class TestSentinelUrls:
