@@ -44,6 +44,8 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "drop_params": True,
     # LiteLLM's loggers have nothing to tell of it: it is no customer's.
     "no-log": True,
+    # The final check says so too, but LiteLLM's cache reads the arguments as they were before it.
+    "cache": {"no-cache": True, "no-store": True},
 }
 # Providers put hundreds of tokens of their own round a prompt with tools, never a thousand; a context window, which may
 # have a million, would let a lie spend a budget.

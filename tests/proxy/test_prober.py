@@ -220,6 +220,17 @@ async def test_an_answer_that_cannot_be_read_ends_in_the_log_too(asking, monkeyp
     assert asking.runtime.shared.snapshot().in_flight == {}
 
 
+@pytest.mark.parametrize("mode", ["chat", "embedding"])
+async def test_no_cache_of_litellm_keeps_anything_of_it(asking, monkeypatch, mode):
+    for name in ("input_callback", "success_callback", "_async_success_callback"):
+        monkeypatch.setattr(litellm, name, list(getattr(litellm, name)))
+    cache = litellm.Cache(type="local")
+    monkeypatch.setattr(litellm, "cache", cache)
+    assert await asking.load(mode).look() == "success"
+    await asyncio.sleep(0.1)  # LiteLLM writes it in a task of its own
+    assert cache.cache.cache_dict == {}
+
+
 async def test_what_a_provider_says_of_its_limits_is_heard(asking, provider):
     provider.limits = [(b"x-ratelimit-limit-requests", b"10"), (b"x-ratelimit-remaining-requests", b"4")]
     assert await asking.load().look() == "success"
