@@ -22,7 +22,7 @@ from litellm_plugin.proxy.evidence import shows_provider
 from litellm_plugin.proxy.openings import time_left_s
 from litellm_plugin.proxy.planning import affinity_scope, next_step, stickiness_of, unserved
 from litellm_plugin.proxy.shared_state import Ended
-from litellm_plugin.proxy.usage import Usage, believable
+from litellm_plugin.proxy.usage import Doubts, Usage, believable
 from litellm_plugin.routing import CallType, Candidate
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 from litellm_plugin.state import read_headers
@@ -47,7 +47,7 @@ class Outcomes:
         runtime.passed = self.passed
         runtime.failed = self._failed_unheard
         self._logged: set[type[Exception]] = set()
-        self._doubted: set[str] = set()
+        self._doubts = Doubts(runtime.log)
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -128,17 +128,8 @@ class Outcomes:
             _whole(used.get("completion_tokens")),
             _billed_usd(used, attempt),
         )
-        usage, name = believable(said, state, attempt), attempt.candidate.deployment_id
-        if usage != said and name not in self._doubted:
-            self._doubted.add(name)
-            self._runtime.log.warning(
-                "Deployment %r told a usage that it cannot have had, %s and %s tokens: clamped to %s and %s",
-                name,
-                said.input_tokens,
-                said.output_tokens,
-                usage.input_tokens,
-                usage.output_tokens,
-            )
+        usage = believable(said, state, attempt)
+        self._doubts.compare(attempt.candidate.deployment_id, said, usage)
         return usage
 
     def _remember(self, state: Permitted, attempt: Attempt) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm_plugin.errors import RequestDenied
@@ -20,6 +20,7 @@ from litellm_plugin.proxy.denial import Denial
 from litellm_plugin.proxy.outcomes import answer_headers, read_failure
 from litellm_plugin.proxy.shared_state import Ended
 from litellm_plugin.proxy.synthetic import PROMPT_TOKENS, content
+from litellm_plugin.proxy.usage import Doubts, Usage, clamp
 from litellm_plugin.routing import CallType, RequestFacts, expected_cost
 from litellm_plugin.routing.attempts import AttemptStatus, Measurement
 from litellm_plugin.routing.budgets import accounts_without_permit
@@ -43,7 +44,12 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "drop_params": True,
     # LiteLLM's loggers have nothing to tell of it: it is no customer's.
     "no-log": True,
+    # The final check says so too, but LiteLLM's cache reads the arguments as they were before it.
+    "cache": {"no-cache": True, "no-store": True},
 }
+# Providers put hundreds of tokens of their own round a prompt with tools, never a thousand; a context window, which may
+# have a million, would let a lie spend a budget.
+_MOST_PROMPTS: Final = 64
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class _Answer:
     """What came back of one call; times in milliseconds since it began."""
 
     call: SyntheticCall
+    total_ms: float | None = None
     first_token_ms: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -69,6 +76,7 @@ class Prober:
         self._runtime = runtime
         self._logged: set[type[Exception]] = set()
         self._refused: set[str] = set()
+        self._doubts = Doubts(runtime.log)
 
     async def run(self) -> None:
         """Takes each turn that is granted, until the policy asks nobody any more; its owner keeps and ends the task."""
@@ -120,53 +128,78 @@ class Prober:
         self, turn: Turn, hold: Hold, candidate: Candidate, mode: str, policy: ProbingPolicy
     ) -> None:
         """Sends one call and tells how it ended, to the shared state and to the decision log."""
-        runtime, probe_id, cause = self._runtime, str(uuid.uuid4()), str(turn.cause)
+        runtime, probe_id = self._runtime, str(uuid.uuid4())
         began_s = runtime.clock.monotonic()
         ended = Ended(AttemptStatus.ABANDONED, began_s, was_sent=False, is_measured=False)
         measured = None
         try:
-            runtime.recorder.probe(probe_id, candidate, cause)
-            ended = replace(ended, was_sent=True)
-            answer = await self._sent(turn.deployment_id, mode, policy)
-            total_ms = (runtime.clock.monotonic() - began_s) * 1000
-            ended = self._ended(answer, candidate, mode, began_s)
-            measured = _measured(turn.deployment_id, ended, answer, total_ms)
-            runtime.shared.hear(turn.deployment_id, answer.headers)
-            with contextlib.suppress(RequestDenied):  # it was sent; there is nothing left to deny
-                runtime.recorder.probe(
-                    probe_id,
-                    candidate,
-                    cause,
-                    status=ended.status,
-                    http_status=answer.failure.http_status if answer.failure is not None else None,
-                    error_class=type(answer.failure.error).__name__ if answer.failure is not None else None,
-                    total_ms=total_ms,
-                    first_token_ms=answer.first_token_ms,
-                    input_tokens=answer.input_tokens,
-                    output_tokens=answer.output_tokens,
-                    cost_usd=ended.cost_usd,
-                )
+            runtime.recorder.probe(probe_id, candidate, str(turn.cause))
+            # So it ends where nothing can be made of its answer, or this worker is stopped.
+            ended = Ended(AttemptStatus.ABANDONED, began_s, is_excused=True)
+            answer = _Answer(SyntheticCall(turn.deployment_id))
+            try:
+                await self._send(answer, mode, policy)
+                self._believe(answer, mode, policy)
+                ended = self._ended(answer, candidate, mode, began_s)
+                measured = _measured(turn.deployment_id, ended, answer)
+                runtime.shared.hear(turn.deployment_id, answer.headers)
+            finally:
+                self._record(probe_id, turn, candidate, ended, answer)
         except RequestDenied:
             runtime.log.debug("Deployment %r was not asked: the log takes no records", turn.deployment_id)
         finally:
             runtime.shared.end_turn(turn, hold, ended, measured)
 
-    async def _sent(self, deployment_id: str, mode: str, policy: ProbingPolicy) -> _Answer:
+    def _record(self, probe_id: str, turn: Turn, candidate: Candidate, ended: Ended, answer: _Answer) -> None:
+        """Tells the decision log how a call ended, as far as that is known."""
+        failure = answer.failure
+        with contextlib.suppress(RequestDenied):  # it was sent; there is nothing left to deny
+            self._runtime.recorder.probe(
+                probe_id,
+                candidate,
+                str(turn.cause),
+                status=ended.status,
+                http_status=failure.http_status if failure is not None else None,
+                error_class=type(failure.error).__name__ if failure is not None else None,
+                total_ms=answer.total_ms,
+                first_token_ms=answer.first_token_ms,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+                cost_usd=ended.cost_usd,
+            )
+
+    async def _send(self, answer: _Answer, mode: str, policy: ProbingPolicy) -> None:
         """Makes the call in a context of its own, which ends with it."""
-        call = self._runtime.asking = SyntheticCall(deployment_id)
-        token = enter(call)
-        answer = _Answer(call)
+        call = self._runtime.asking = answer.call
+        token, began_s = enter(call), self._runtime.clock.monotonic()
         try:
             async with asyncio.timeout(policy.timeout_s):
-                await self._call(deployment_id, mode, policy, answer)
+                await self._call(call.deployment_id, mode, policy, answer)
         except Exception as error:  # noqa: BLE001 - whatever LiteLLM raises is how the attempt ended
             answer.failure = read_failure(error, self._runtime.clock.wall())
             answer.headers = answer.failure.headers or answer.headers
         finally:
+            answer.total_ms = (self._runtime.clock.monotonic() - began_s) * 1000
             call.closed = True
             self._runtime.asking = None
             leave(token)
-        return answer
+
+    def _believe(self, answer: _Answer, mode: str, policy: ProbingPolicy) -> None:
+        """Takes what the provider says of its usage for no more than the call can have had.
+
+        The input is the plugin's own prompt and what the operator configured for every call, of which no token is
+        shorter than a byte.
+        """
+        entry = self._runtime.deployments.configured(answer.call.deployment_id) or {}
+        configured = len(ascii(entry.get("litellm_params")))
+        said = Usage(answer.input_tokens, answer.output_tokens, None)
+        usage = clamp(
+            said,
+            most_input=_MOST_PROMPTS * PROMPT_TOKENS + configured,
+            most_output=policy.max_tokens if mode == "chat" else 0,
+        )
+        self._doubts.compare(answer.call.deployment_id, said, usage)
+        answer.input_tokens, answer.output_tokens = usage.input_tokens, usage.output_tokens
 
     async def _call(self, deployment_id: str, mode: str, policy: ProbingPolicy, answer: _Answer) -> None:
         """Asks and reads the whole answer, of which nothing but figures is kept."""
@@ -218,11 +251,13 @@ class Prober:
             )
 
 
-def _measured(deployment_id: str, ended: Ended, answer: _Answer, total_ms: float) -> Measurement | None:
+def _measured(deployment_id: str, ended: Ended, answer: _Answer) -> Measurement | None:
     """The times of an attempt that tells something of its deployment."""
     if not ended.is_measured or ended.is_excused:
         return None
-    return Measurement(deployment_id, ended.status, total_ms, answer.first_token_ms, answer.output_tokens)
+    return Measurement(
+        deployment_id, ended.status, answer.total_ms, answer.first_token_ms, answer.output_tokens
+    )
 
 
 def _note(answer: _Answer, said: Any) -> None:

@@ -286,6 +286,42 @@ class TestCosts:
         assert record["cost_usd"] == record["expected_cost_usd"] < 5
         assert [each.levelname for each in caplog.records if "usage" in each.message] == ["WARNING"]
 
+    @pytest.mark.parametrize(
+        ("candidate", "counted", "tokens"),
+        [
+            pytest.param({"max_input_tokens": 8000}, 10, 80_000, id="ten windows"),
+            pytest.param({"max_input_tokens": 8000}, 9000, 90_000, id="many prompts, which were counted"),
+            pytest.param({}, 10, 2_000_000, id="none known"),
+        ],
+    )
+    def test_a_prompt_that_cannot_be_is_clamped_and_said_once(
+        self, outcomes, worker, state, caplog, *, candidate, counted, tokens
+    ):
+        for _ in range(2):
+            state.attempts.clear()
+            self.begin(worker, state, replace(self.PRICED, **candidate))
+            state.facts = replace(state.facts, input_tokens=counted)
+            self.succeed(outcomes, prompt_tokens=10**12, response_cost=2e9)
+        record = attempts(worker)[0]
+        assert (record["input_tokens"], record["output_tokens"]) == (tokens, 20)
+        assert record["cost_usd"] == record["expected_cost_usd"] < 5
+        assert [each.levelname for each in caplog.records if "usage" in each.message] == ["WARNING"]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"call_type": CallType.EMBEDDING}, id="embeddings"),
+            pytest.param({"call_type": CallType.RERANK}, id="rerankings"),
+            pytest.param({"method": "WEBSOCKET"}, id="a session"),
+        ],
+    )
+    def test_what_has_many_prompts_is_believed(self, outcomes, worker, state, changes):
+        self.begin(worker, state, replace(self.PRICED, max_input_tokens=8000))
+        for name, value in changes.items():
+            setattr(state, name, value)
+        self.succeed(outcomes, prompt_tokens=5_000_000)
+        assert attempts(worker)[0]["input_tokens"] == 5_000_000
+
     def test_where_no_price_is_known_the_bill_shrinks_with_the_tokens(self, outcomes, worker, state):
         self.begin(worker, state, Candidate("eu-1", "eu", prices=Prices()), max_output_tokens=30)
         self.succeed(outcomes, completion_tokens=3990, response_cost=4.0)

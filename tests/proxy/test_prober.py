@@ -12,12 +12,14 @@ from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_c
 from openai import AsyncOpenAI
 
 from litellm_plugin.errors import RecordNotWritten
+from litellm_plugin.proxy.caller_facts import utc_moment
 from litellm_plugin.proxy.context import current_state
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.hooks import PermitRouter
 from litellm_plugin.proxy.prober import Prober
 from litellm_plugin.proxy.synthetic import PROMPT
 from litellm_plugin.records import NullDecisionLog
+from litellm_plugin.routing.budgets import accounts_without_permit
 from litellm_plugin.testing import Fault, RecordingProvider, ServerThread
 
 # LiteLLM's own, when it first uses its models.
@@ -55,6 +57,7 @@ def provider(served):
     served.clear()
     served.always(None)
     served.limits = []
+    served.prompt_tokens = served.completion_tokens = None
     return served
 
 
@@ -76,10 +79,11 @@ class Asking:
         self.worker, self.runtime, self.provider = worker, worker.runtime, provider
         self.prober = Prober(self.runtime)
 
-    def load(self, mode="chat", **blocks):
+    def load(self, mode="chat", params=None, **blocks):
         entry = self.provider.deployment(
             "gpt", self.provider.url, model=f"openai/{mode}-test", synthetic_prompts=True, mode=mode
         )
+        entry["litellm_params"].update(params or {})
         with warnings.catch_warnings():
             # LiteLLM builds pydantic models with the first Router.
             warnings.simplefilter("ignore")
@@ -165,6 +169,66 @@ async def test_a_failure_is_what_a_passive_attempt_would_be(asking, provider, co
     assert (asking.probes[-1]["http_status"], asking.probes[-1]["status"]) == (code, how)
     is_fault = how in {"provider_auth", "misconfigured"}
     assert bool(asking.runtime.shared.report()["breakers"]["alerts"]) is is_fault
+
+
+@pytest.mark.parametrize("told", [pytest.param(10**9, id="much"), pytest.param(10**400, id="no float")])
+@pytest.mark.parametrize(("mode", "most"), [("chat", 16), ("embedding", 0)])
+async def test_a_usage_that_cannot_be_is_clamped_and_said(asking, provider, caplog, *, mode, most, told):
+    provider.prompt_tokens = provider.completion_tokens = told
+    assert await asking.load(mode).look() == "success"
+    ended = asking.probes[-1]
+    assert 1024 < ended["input_tokens"] < 2048
+    assert (ended["output_tokens"] or 0) == most
+    assert ended["cost_usd"] == pytest.approx(ended["input_tokens"] * 0.01 + most * 0.02)
+    assert [each.levelname for each in caplog.records if "told a usage" in each.message] == ["WARNING"]
+
+
+async def test_what_the_operator_adds_to_the_prompt_is_believed(asking, provider):
+    tool = {"type": "function", "function": {"name": "f", "description": "word " * 2000}}
+    provider.prompt_tokens = 4000
+    asking.load(params={"tools": [tool]})
+    assert await asking.look() == "success"
+    assert asking.probes[-1]["input_tokens"] == 4000
+
+
+async def test_a_lie_closes_no_budget_of_all_tenants(asking, provider):
+    budget = {"name": "eu", "per": "endpoint", "period": "day", "limit_usd": 100.0}
+    provider.completion_tokens = 10**9
+    assert await asking.load(budgets=[budget]).look() == "success"
+    (candidate,) = asking.runtime.deployments.single("eu-1")
+    day = utc_moment(asking.worker.clock.wall()).date
+    (account,) = accounts_without_permit(asking.runtime.policy.routing.budgets, candidate, day)
+    assert asking.runtime.shared.snapshot().budgets[account] > 0
+
+
+async def test_an_answer_that_cannot_be_read_ends_in_the_log_too(asking, monkeypatch):
+    class UnreadableError(Exception):
+        @property
+        def status_code(self):
+            raise RuntimeError("nobody can read this")
+
+    async def unreadable(**_):
+        raise UnreadableError
+
+    asking.load()
+    monkeypatch.setattr(asking.runtime.deployments.router(), "acompletion", unreadable)
+    await asking.turn()
+    with pytest.raises(RuntimeError):
+        await asking.prober.look(asking.runtime.policy.probing)
+    assert [each["event"] for each in asking.probes] == ["asked", "ended"]
+    assert asking.probes[-1]["status"] == asking.last == "abandoned"
+    assert asking.runtime.shared.snapshot().in_flight == {}
+
+
+@pytest.mark.parametrize("mode", ["chat", "embedding"])
+async def test_no_cache_of_litellm_keeps_anything_of_it(asking, monkeypatch, mode):
+    for name in ("input_callback", "success_callback", "_async_success_callback"):
+        monkeypatch.setattr(litellm, name, list(getattr(litellm, name)))
+    cache = litellm.Cache(type="local")
+    monkeypatch.setattr(litellm, "cache", cache)
+    assert await asking.load(mode).look() == "success"
+    await asyncio.sleep(0.1)  # LiteLLM writes it in a task of its own
+    assert cache.cache.cache_dict == {}
 
 
 async def test_what_a_provider_says_of_its_limits_is_heard(asking, provider):
