@@ -523,6 +523,8 @@ class TestNotReady:
         assert (exchange.status, exchange.error["code"]) == (503, "not_ready")
 
     async def test_keys_that_are_too_old_refuse_for_now(self, worker, inner):
+        # The first request of a worker waits for its keys, which are loaded anew.
+        worker.runtime._has_first_keys = True
         worker.clock.advance(3_601)
         app = Admission(inner, inner.routes, worker.runtime)
         exchange = await drive(
