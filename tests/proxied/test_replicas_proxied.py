@@ -129,12 +129,21 @@ class TestLimits:
             fleet = pair[number % 2]
             return fleet.send("chat", ["us-a", "us-b"], model="metered").status_code
 
-        with ThreadPoolExecutor(16) as pool:
-            statuses = list(pool.map(ask, range(120)))
-        sent = {name: sum(fleet.calls().get(name, 0) for fleet in pair) for name in ("us-a", "us-b")}
+        def sent_to(name):
+            return sum(fleet.calls().get(name, 0) for fleet in pair)
+
+        def are_asked_for():
+            """A fast machine is through before the first leases are there: it asks again."""
+            with ThreadPoolExecutor(16) as pool:
+                statuses.extend(pool.map(ask, range(120)))
+            return sent_to("us-a") + sent_to("us-b") >= REQUESTS_A_MINUTE
+
+        statuses = []
+        assert until(are_asked_for)
+        sent = {name: sent_to(name) for name in ("us-a", "us-b")}
         # Each replica may overdraw by one lease, and no lease is larger than the limit.
         assert all(each <= 3 * REQUESTS_A_MINUTE for each in sent.values())
-        assert statuses.count(200) == sum(sent.values()) >= REQUESTS_A_MINUTE
+        assert statuses.count(200) == sum(sent.values())
         assert set(statuses) == {200, 503}
 
 
