@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from litellm_plugin.state.conversation import Client
 
 TIMEOUT_S: Final = 0.05
+# For a new connection, where one server is named: nobody else could be asked meanwhile, and a burst of claims on a
+# machine whose processors are all taken opens several at once.
+CONNECT_TIMEOUT_S: Final = 0.25
 # A command takes well under 1 ms: more connections only make a burst slower, and the server poorer.
 MOST_CONNECTIONS: Final = 16
 CLIENT_NAME: Final = "permit-router"
@@ -89,7 +92,8 @@ def connect(
             `redis://user:password@host:port/database`, `unix://path`,
             `redis+sentinel://user:password@host:port,host:port/service/database`,
             `redis+cluster://user:password@host:port,host:port`.
-        timeout_s: The longest wait for a free connection, for a new one, and for each reply, in seconds.
+        timeout_s: The longest wait for a free connection, for a new one, and for each reply, in seconds; for a new one
+            a quarter of a second at least, where the URL names one server.
         max_connections: How many connections this client opens; with a Cluster, about as many a node.
         source: Where the URL stands, for the message of an error.
 
@@ -183,7 +187,7 @@ def _server_client(url: str, bounds: _Bounds) -> Redis:
             max_connections=bounds.max_connections,
             timeout=bounds.timeout_s,
             client_name=CLIENT_NAME,
-            **bounds.options,
+            **bounds.options | {"socket_connect_timeout": max(bounds.timeout_s, CONNECT_TIMEOUT_S)},
         )
         _read_options(pool)
     except (RedisError, OSError, TypeError, ValueError):

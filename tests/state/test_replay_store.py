@@ -642,7 +642,11 @@ class TestConnect:
     async def test_nothing_is_retried_and_every_wait_is_bounded(self, shared):
         pool = connect(shared._server.url).connection_pool
         options = pool.connection_kwargs
-        assert (options["socket_timeout"], options["socket_connect_timeout"], pool.timeout) == (0.05,) * 3
+        assert (options["socket_timeout"], options["socket_connect_timeout"], pool.timeout) == (
+            0.05,
+            0.25,
+            0.05,
+        )
         assert options["retry"]._retries == 0
         assert pool.max_connections == 16
 
