@@ -38,7 +38,7 @@ TIMEOUT_S: Final = 0.25
 CLOCK_SKEW_S: Final = 60.0
 MOST_UNSETTLED: Final = 10_000
 # An operation takes a server well under 1 ms: more of them at once would only make each wait for the others.
-MOST_AT_ONCE: Final = 8
+CLAIMS_AT_ONCE: Final = 8
 # Ten thousand at once are through in a third of this; a store for which a line is longer is too slow.
 LONGEST_LINE_S: Final = 10.0
 
@@ -230,7 +230,7 @@ class SingleUse:
             StoreUnavailable: It did not answer others in time, for whom this one waited.
         """
         silences, answers = self._silences, self._answers
-        line = self._lines.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MOST_AT_ONCE))
+        line = self._lines.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CLAIMS_AT_ONCE))
         try:
             async with asyncio.timeout(LONGEST_LINE_S):
                 await line.acquire()

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, Reason
-from litellm_plugin.permit import SingleUse
+from litellm_plugin.permit import CLAIMS_AT_ONCE, SingleUse
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.egress import EgressTable
@@ -147,6 +147,7 @@ class Runtime:
         self._beat: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
+        self._is_opened_ahead = False
         self._has_first_keys = False
         self._first_keys_until_s = math.inf
         self._pending: deque[tuple[float, Permitted]] = deque()
@@ -532,6 +533,7 @@ class Runtime:
     async def _round(self) -> None:
         now_s = self.clock.monotonic()
         await asyncio.gather(self._read_revocations(), self.shared.synchronise())
+        await self._open_ahead()
         for single_use in tuple(self._single_uses.values()):
             await single_use.settle()
         if self.reload is not None:
@@ -547,6 +549,17 @@ class Runtime:
         self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:
             self.abandon(self._pending.popleft()[1])
+
+    async def _open_ahead(self) -> None:
+        """Opens what a burst of single-use permits would have to open, once the store is there, and anew after a loss."""
+        if self.shared.is_store_lost:
+            self._is_opened_ahead = False
+        elif not self._is_opened_ahead and self.policy and self.policy.permit.binding == "single_use":
+            self._guard(self.policy)
+            store = self._replay_store
+            self._is_opened_ahead = not isinstance(store, RedisReplayStore) or await store.open_ahead(
+                CLAIMS_AT_ONCE
+            )
 
     async def _read_revocations(self) -> None:
         if self._stored is None:

@@ -126,6 +126,11 @@ class SharedState:
         self._exchange, self._kind = exchange, kind
         self._sync = self._synchroniser()
 
+    @property
+    def is_store_lost(self) -> bool:
+        """Whether the store did not answer for some seconds."""
+        return self._sync.is_lost
+
     def use(self, policy: PolicySnapshot) -> None:
         """Takes what a policy says of breakers and retries; what is known stays."""
         self._breakers.use(policy.breaker)

@@ -64,6 +64,20 @@ async def conversation(client: Client, key: str) -> AsyncIterator[Conversation]:
             yield Conversation(connection)
 
 
+async def open_ahead(client: Client, count: int) -> None:
+    """Opens connections before they are needed; a Cluster's client, which has some for each node, opens its own.
+
+    Raises:
+        RedisError: The server cannot be reached.
+        OSError: The same.
+    """
+    if isinstance(client, RedisCluster):
+        return
+    async with contextlib.AsyncExitStack() as opened:
+        for _ in range(count):
+            await opened.enter_async_context(_pooled_connection(client))
+
+
 @contextlib.asynccontextmanager
 async def _pooled_connection(client: Redis) -> AsyncIterator[AbstractConnection]:
     pool = client.connection_pool

@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from litellm_plugin.errors import StoreUnavailable
+from litellm_plugin.state.conversation import open_ahead
 from litellm_plugin.state.store_loop import in_place
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class RedisReplayStore:
         ValueError: The prefix has braces, which would override the slot that keys choose in a Cluster.
     """
 
-    def __init__(self, client: Client, prefix: str = PREFIX, *, run: Runner[object] = in_place) -> None:
+    def __init__(self, client: Client, prefix: str = PREFIX, *, run: Runner[Any] = in_place) -> None:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"expected a key prefix without braces, got {prefix!r:.80}")
         self._client = client
@@ -134,6 +135,14 @@ class RedisReplayStore:
             await self._run(self._set(self._prefix + key, value, _px(ttl_s)))
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
+
+    async def open_ahead(self, count: int) -> bool:
+        """Opens connections before a burst needs them, and says whether the server was there."""
+        try:
+            await self._run(open_ahead(self._client, count))
+        except (RedisError, OSError):
+            return False
+        return True
 
     async def _set(self, key: str, value: str, px: int) -> object:
         return await self._client.set(key, value, px=px)

@@ -7,9 +7,11 @@ import time
 
 import pytest
 from proxy_cases import POLICY_BLOCK, http_scope
+from redis import Redis
 from valkey_process import ValkeyProcess
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason, RequestDenied, Verdict
+from litellm_plugin.permit import CLAIMS_AT_ONCE
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.settings import Flags, Mode, load_policy
@@ -497,6 +499,16 @@ class TestStoredRevocations:
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
         runtime = bare.load(binding="single_use").runtime
         assert runtime._guard(runtime.policy)._store._client is runtime._stored._client
+        await runtime.stop()
+
+    async def test_what_a_burst_of_single_uses_needs_is_opened_ahead(self, bare, valkey, monkeypatch):
+        """C13: a machine whose processors are taken opens no connection in time."""
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
+        runtime = bare.load(binding="single_use").runtime
+        await runtime.synchronise_once()
+        with Redis.from_url(valkey.url) as admin:
+            opened = [each for each in admin.client_list() if each["name"] == "permit-router"]
+        assert len(opened) >= CLAIMS_AT_ONCE
         await runtime.stop()
 
     async def test_a_busy_loop_uses_up_nothing_of_what_single_use_waits_for_the_store(
