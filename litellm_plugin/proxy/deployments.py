@@ -129,8 +129,9 @@ class Deployments:
     def have_changed(self) -> bool:
         """Whether LiteLLM lists others than when this was asked last; what it changes inside of one is not seen."""
         router = self.router()
-        # Not `get_model_list`, which makes new entries of those that have an alias.
-        listed = list(router.model_list or []) if router is not None else []
+        entries = router.get_model_list() or [] if router is not None else []
+        # LiteLLM makes new entries of those that have an alias, each time, round the parameters that they share.
+        listed = [entry.get("litellm_params") for entry in entries]
         before, self._listed = self._listed, listed
         return len(listed) != len(before) or any(map(operator.is_not, listed, before))
 
