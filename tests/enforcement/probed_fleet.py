@@ -15,6 +15,12 @@ class ProbedFleet(Fleet):
     """`eu-a` and `us-a` take synthetic prompts, `us-b` says that it does not, the others say nothing."""
 
     probed = ("eu-a-1", "us-a-1")
+    # A probe that was counted before the providers were cleared may arrive after it.
+    probes_cleared = 0
+
+    def clear(self):
+        self.probes_cleared += self.probes_arrived()
+        super().clear()
 
     def config(self):
         config = super().config()
@@ -35,6 +41,15 @@ class ProbedFleet(Fleet):
             for name, provider in self.providers.items()
         }
         return {name: arrived for name, arrived in found.items() if arrived}
+
+    def probes_arrived(self):
+        """How many of them arrived, of those that are there to be looked at."""
+        return sum(len(arrived) for arrived in self.probes().values())
+
+    def probes_ever(self):
+        """How many of them arrived since the start, and how many the worker says that it sent, which comes first."""
+        arrived = self.probes_cleared + self.probes_arrived()
+        return arrived, sum(self.probing()["asked"].values())
 
     def probing(self):
         return self.health()["shared_state"]["probing"]
