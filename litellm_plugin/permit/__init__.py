@@ -29,13 +29,12 @@ from litellm_plugin.permit.keys import (
 )
 from litellm_plugin.permit.layout import PERMIT_TYP, ClaimConstant, ClaimPath, ClaimSource, TokenLayout
 from litellm_plugin.permit.narrowing import check_api_key, check_model, check_request_id, check_tenant
-from litellm_plugin.permit.replay import CLAIMS_AT_ONCE, Claim, ReplayStore, ReplayStoreLost, SingleUse
+from litellm_plugin.permit.replay import Claim, ReplayStore, ReplayStoreLost, SingleUse
 from litellm_plugin.permit.secret import secret_keys
 from litellm_plugin.permit.signature import verify_compact
 from litellm_plugin.permit.verifier import IssuerTrust, PermitVerifier
 
 __all__ = [
-    "CLAIMS_AT_ONCE",
     "PERMIT_TYP",
     "SUPPORTED_ALGORITHMS",
     "SYMMETRIC_ALGORITHMS",

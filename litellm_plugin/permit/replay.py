@@ -8,7 +8,6 @@ and "put", are enough for exactly one winner. A key holds `taken:<body>:<claiman
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import math
@@ -19,28 +18,19 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Protocol
-from weakref import WeakKeyDictionary
 
 from litellm_plugin.errors import PermitRejected, PermitRouterError, Reason, StoreUnavailable
-from litellm_plugin.permit.patience import patience
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from litellm_plugin.permit.claims import Permit
 
 # The first, and two more: the OpenAI and Anthropic SDKs resend a failed request twice by default.
 MOST_TRIES: Final = 3
-# Single use is the one operation of the request path that waits. Its store gives up a silent reply after 50 ms; on a
-# new connection four of them come first, each from a server that may be 20 ms away.
-TIMEOUT_S: Final = 0.25
 # A worker whose clock is slow admits a permit for as long after its end; a minute of keys is cheap.
 CLOCK_SKEW_S: Final = 60.0
 MOST_UNSETTLED: Final = 10_000
-# An operation takes a server well under 1 ms: more of them at once would only make each wait for the others.
-CLAIMS_AT_ONCE: Final = 8
-# Ten thousand at once are through in a third of this; a store for which a line is longer is too slow.
-LONGEST_LINE_S: Final = 10.0
 
 _SHORTEST_TTL_S: Final = 1.0
 _SETTLED_AT_ONCE: Final = 256
@@ -53,7 +43,8 @@ _logger = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
 class ReplayStore(Protocol):
     """Where uses are kept; every key goes by itself at the end of its time, and none earlier.
 
-    Both operations raise `StoreUnavailable` when the store does not answer or has no room.
+    Both operations raise `StoreUnavailable` when the store does not answer or has no room. They end by themselves: how
+    long they wait is the store's matter, since an event loop that is late would take its own time for the store's.
     """
 
     async def put_if_absent(self, key: str, value: str, ttl_s: float) -> str | None:
@@ -121,8 +112,6 @@ class SingleUse:
 
     Args:
         store: Where uses are kept.
-        timeout_s: How long one `claim` or `release` waits for the store, in seconds of an event loop that turns; in a
-            burst it waits in line before that, for 10 seconds at most.
         when_unavailable: Whether a request is denied or admitted while the store is lost.
         leeway_s: How long after `exp` the verifier still takes a permit, in seconds.
         max_unsettled: How many cut-off tries are kept.
@@ -132,7 +121,6 @@ class SingleUse:
     def __init__(
         self,
         store: ReplayStore,
-        timeout_s: float = TIMEOUT_S,
         when_unavailable: Literal["deny", "admit"] = "deny",
         leeway_s: float = 5.0,
         *,
@@ -140,17 +128,12 @@ class SingleUse:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._timeout_s = timeout_s
         self._when_unavailable = when_unavailable
         self._leeway_s = leeway_s
         self._unsettled: OrderedDict[str, _Unsettled] = OrderedDict()
         self._max_unsettled = max_unsettled
         self._clock = clock
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._is_lost = False
-        # How often the store did not answer in time, and how often it answered.
-        self._silences = 0
-        self._answers = 0
         self._is_loss_logged = False
         self._quiet_until_s = -math.inf
 
@@ -173,10 +156,9 @@ class SingleUse:
         """
         claim = self._first_try(permit, body_sha256, now)
         try:
-            async with self._turn():
-                while not await self._take(claim):
-                    claim = changed(claim, number=claim.number + 1)
-        except (TimeoutError, StoreUnavailable) as error:
+            while not await self._take(claim):
+                claim = changed(claim, number=claim.number + 1)
+        except StoreUnavailable as error:
             self._note_loss(error)
             if self._when_unavailable == "deny":
                 raise ReplayStoreLost("the replay store did not answer in time") from error
@@ -194,9 +176,8 @@ class SingleUse:
             self._leave(claim, claim.freed)
             return
         try:
-            async with self._turn():
-                await self._store.replace(claim.key, claim.freed, claim.ttl_s)
-        except (TimeoutError, StoreUnavailable) as error:
+            await self._store.replace(claim.key, claim.freed, claim.ttl_s)
+        except StoreUnavailable as error:
             self._note_loss(error)
             self._leave(claim, claim.freed)
         except asyncio.CancelledError:
@@ -212,37 +193,13 @@ class SingleUse:
         """
         for value, open_claim in tuple(islice(self._unsettled.items(), _SETTLED_AT_ONCE)):
             try:
-                async with patience(self._timeout_s):
-                    await self._settle(open_claim)
-            except (TimeoutError, StoreUnavailable) as error:
+                await self._settle(open_claim)
+            except StoreUnavailable as error:
                 self._note_loss(error)
                 return
             self._note_answer()
             if self._unsettled.get(value) is open_claim:
                 del self._unsettled[value]
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One of the operations that ask the store at once.
-
-        Raises:
-            TimeoutError: The store did not answer in time.
-            StoreUnavailable: It did not answer others in time, for whom this one waited.
-        """
-        silences, answers = self._silences, self._answers
-        line = self._lines.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CLAIMS_AT_ONCE))
-        try:
-            async with asyncio.timeout(LONGEST_LINE_S):
-                await line.acquire()
-        except TimeoutError:
-            raise StoreUnavailable(f"{LONGEST_LINE_S:g} s in line for it") from None
-        try:
-            if self._silences != silences and self._answers == answers:
-                raise StoreUnavailable("silent to others")
-            async with patience(self._timeout_s):
-                yield
-        finally:
-            line.release()
 
     def _first_try(self, permit: Permit, body_sha256: str, now: float) -> Claim:
         identity = hashlib.sha256(f"{permit.issuer}\0{permit.jti}".encode()).hexdigest()
@@ -253,8 +210,12 @@ class SingleUse:
         """Whether the claim's try is won now; False where that try is over and another may follow."""
         try:
             standing = await self._store.put_if_absent(claim.key, claim.taken, claim.ttl_s)
-        except (asyncio.CancelledError, StoreUnavailable):
+        except asyncio.CancelledError:
             self._leave(claim, claim.freed)
+            raise
+        except StoreUnavailable as error:
+            if error.was_sent:
+                self._leave(claim, claim.freed)
             raise
         self._note_answer()
         if standing is None:
@@ -285,11 +246,9 @@ class SingleUse:
         if len(self._unsettled) > self._max_unsettled:
             self._unsettled.popitem(last=False)
 
-    def _note_loss(self, error: Exception) -> None:
+    def _note_loss(self, error: StoreUnavailable) -> None:
         """Logs a loss once, and at most one a minute: a store at its limit is lost and back many times a second."""
         self._is_lost = True
-        # A refusal comes at once, and may be one key's.
-        self._silences += isinstance(error, TimeoutError) or getattr(error, "is_silent", False)
         now_s = self._clock()
         if self._is_loss_logged or now_s < self._quiet_until_s:
             return
@@ -297,13 +256,12 @@ class SingleUse:
         self._quiet_until_s = now_s + _QUIET_S
         _logger.warning(
             "The replay store does not answer (%s); requests bound to a single use: %s",
-            str(error)[:200] or "timeout",
+            str(error)[:200],
             self._when_unavailable,
         )
 
     def _note_answer(self) -> None:
         self._is_lost = False
-        self._answers += 1
         if self._is_loss_logged:
             self._is_loss_logged = False
             _logger.info("The replay store answers again")

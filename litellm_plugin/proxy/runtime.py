@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, Reason
-from litellm_plugin.permit import CLAIMS_AT_ONCE, SingleUse
+from litellm_plugin.permit import SingleUse
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.egress import EgressTable
@@ -557,9 +557,7 @@ class Runtime:
         elif not self._is_opened_ahead and self.policy and self.policy.permit.binding == "single_use":
             self._guard(self.policy)
             store = self._replay_store
-            self._is_opened_ahead = not isinstance(store, RedisReplayStore) or await store.open_ahead(
-                CLAIMS_AT_ONCE
-            )
+            self._is_opened_ahead = not isinstance(store, RedisReplayStore) or await store.open_ahead()
 
     async def _read_revocations(self) -> None:
         if self._stored is None:

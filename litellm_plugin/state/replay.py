@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
@@ -13,13 +13,16 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from litellm_plugin.errors import StoreUnavailable
 from litellm_plugin.state.conversation import open_ahead
+from litellm_plugin.state.store_line import AT_ONCE, StoreLine
 from litellm_plugin.state.store_loop import in_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from litellm_plugin.state.conversation import Client
     from litellm_plugin.state.store_loop import Runner
+
+_Answer = TypeVar("_Answer")
 
 PREFIX = "permit-router:"
 # About 0.5 KB each: 50 MB at most; with permits of 300 s it holds 270 requests a second of one worker.
@@ -91,8 +94,8 @@ class MemoryReplayStore:
 class RedisReplayStore:
     """Keeps the uses on a server that all workers share, one command a call.
 
-    It never retries: the repeated put of a claim would meet the claim itself. How long a call waits is the
-    client's matter, see `connect`.
+    A burst waits in line, and a call that meets silence asks again for a moment, see `StoreLine`; how long each try
+    waits is the client's matter, see `connect`.
 
     Args:
         client: A client without retries; its owner closes it.
@@ -109,21 +112,27 @@ class RedisReplayStore:
         self._client = client
         self._prefix = prefix
         self._run = run
+        self._line = StoreLine()
         self._may_get = True
 
     async def put_if_absent(self, key: str, value: str, ttl_s: float) -> str | None:
         """Puts the value and gives None; where one stands already, gives that one and changes nothing.
 
+        A try whose reply was lost may have put the value: the next one, which meets it, gives None too. So no two
+        callers may put the same value where it matters who was first.
+
         Raises:
             StoreUnavailable: The server refuses, is gone or does not answer in time.
         """
-        try:
-            standing = await self._run(self._put(self._prefix + key, value, _px(ttl_s)))
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
-        if standing is None:
-            return None
-        return standing.decode(errors="replace") if isinstance(standing, bytes) else str(standing)
+        tries = 0
+
+        async def put() -> str | None:
+            nonlocal tries
+            tries += 1
+            standing = _text(await self._put(self._prefix + key, value, _px(ttl_s)))
+            return None if tries > 1 and standing == value else standing
+
+        return await self._asked(put)
 
     async def replace(self, key: str, value: str, ttl_s: float) -> None:
         """Puts the value, whatever stands there.
@@ -131,21 +140,29 @@ class RedisReplayStore:
         Raises:
             StoreUnavailable: The server refuses, is gone or does not answer in time.
         """
-        try:
-            await self._run(self._set(self._prefix + key, value, _px(ttl_s)))
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
+        await self._asked(lambda: self._client.set(self._prefix + key, value, px=_px(ttl_s)))
 
-    async def open_ahead(self, count: int) -> bool:
-        """Opens connections before a burst needs them, and says whether the server was there."""
+    async def open_ahead(self) -> bool:
+        """Opens the connections that a burst would need, and says whether the server was there."""
         try:
-            await self._run(open_ahead(self._client, count))
+            await self._run(open_ahead(self._client, AT_ONCE))
         except (RedisError, OSError):
             return False
         return True
 
-    async def _set(self, key: str, value: str, px: int) -> object:
-        return await self._client.set(key, value, px=px)
+    async def _asked(self, operation: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        async def once() -> _Answer:
+            try:
+                return await operation()
+            except (RedisError, OSError) as error:
+                raise _unavailable(error) from error
+
+        try:
+            # The line is where the client is: a worker's own loop, which may be late, has no part in it.
+            answer: _Answer = await self._run(self._line.ask(once))
+        except OSError as error:
+            raise _unavailable(error) from error
+        return answer
 
     async def _put(self, key: str, value: str, px: int) -> object:
         if self._may_get:
@@ -164,6 +181,12 @@ class RedisReplayStore:
             pipeline.get(key)
             was_put, standing = await pipeline.execute()
         return None if was_put else standing
+
+
+def _text(standing: object) -> str | None:
+    if standing is None:
+        return None
+    return standing.decode(errors="replace") if isinstance(standing, bytes) else str(standing)
 
 
 def _px(ttl_s: float) -> int:

@@ -54,17 +54,27 @@ class StoreLoop:
             raise ConnectionError(_CLOSED)
         done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
         try:
-            await asyncio.wait({done}, timeout=_STUCK_S)
+            while not await _is_done_soon(done):
+                if not await self._turns():
+                    done.cancel()
+                    raise ConnectionError(
+                        f"the thread that talks to the store did not turn for {_STUCK_S:g} s"
+                    )
         except asyncio.CancelledError:
             done.cancel()
             raise
-        if not done.done():
-            done.cancel()
-            raise ConnectionError(f"the thread that talks to the store did not turn for {_STUCK_S:g} s")
         if done.cancelled():
             # By `aclose`, or by the work itself: nobody cancelled the caller.
             raise ConnectionError(_CLOSED)
         return done.result()
+
+    async def _turns(self) -> bool:
+        """Whether the thread does anything at all."""
+        if self._loop is None:
+            return False
+        return await _is_done_soon(
+            asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop))
+        )
 
     async def aclose(self) -> None:
         """Ends the thread and cancels what it still does; what is run after that is refused."""
@@ -86,6 +96,11 @@ class StoreLoop:
             self._thread = threading.Thread(target=self._loop.run_forever, name=THREAD_NAME, daemon=True)
             self._thread.start()
         return self._loop
+
+
+async def _is_done_soon(work: asyncio.Future[Any]) -> bool:
+    await asyncio.wait({work}, timeout=_STUCK_S)
+    return work.done()
 
 
 async def in_place(work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -56,7 +56,7 @@ class Workers:
         return RedisReplayStore(self.client(), self.prefix) if self._server else self._memory
 
     def add(self):
-        return SingleUse(self.store(), timeout_s=PATIENT_S)
+        return SingleUse(self.store())
 
     async def aclose(self):
         for client in self._clients:
@@ -268,7 +268,7 @@ class TestMemory:
 class TestServer:
     async def test_r68_after_a_restart_of_the_worker_it_is_known(self, shared):
         used, client = permit(), shared.client()
-        before = SingleUse(RedisReplayStore(client, shared.prefix), PATIENT_S)
+        before = SingleUse(RedisReplayStore(client, shared.prefix))
         assert await is_admitted(before, used)
         await client.aclose()
         assert not await is_admitted(shared.add(), used)
@@ -314,7 +314,7 @@ class TestServer:
     @pytest.mark.parametrize("setting", ["deny", "admit"])
     async def test_c06_a_key_of_a_wrong_type_is_a_lost_store(self, shared, setting):
         used, client = permit(), shared.client()
-        worker = SingleUse(RedisReplayStore(client, shared.prefix), PATIENT_S, setting)
+        worker = SingleUse(RedisReplayStore(client, shared.prefix), when_unavailable=setting)
         key = worker._first_try(used, BODY, NOW).key
         await client.rpush(shared.prefix + key, "x")
         await client.expire(shared.prefix + key, 60)
@@ -343,7 +343,7 @@ class TestServer:
     async def test_c13_claims_wait_for_a_connection_of_the_bounded_pool(self, shared):
         client = connect(shared._server.url, PATIENT_S, max_connections=2)
         shared._clients.append(client)
-        worker = SingleUse(RedisReplayStore(client, shared.prefix), PATIENT_S)
+        worker = SingleUse(RedisReplayStore(client, shared.prefix))
         assert await wins(is_admitted(worker, permit()) for _ in range(500)) == 500
         assert len(client.connection_pool._available_connections) <= 2
 
@@ -426,6 +426,18 @@ class TestLostServer:
             own_valkey.go_on()
         await self.until_admitted(worker)
 
+    async def test_c04_a_claim_whose_reply_was_lost_meets_itself_and_is_won(self, fragile, own_valkey):
+        """The server takes up both: the put that it was too late to answer, and the one that came after it."""
+        worker, used = SingleUse(RedisReplayStore(fragile.client(0.3), fragile.prefix)), permit()
+        await self.until_admitted(worker)
+        own_valkey.hang()
+        claiming = asyncio.create_task(worker.claim(used, BODY, NOW))
+        await asyncio.sleep(0.45)
+        own_valkey.go_on()
+        claim = await claiming
+        assert (claim.number, claim.is_recorded) == (1, True)
+        assert not await is_admitted(SingleUse(RedisReplayStore(fragile.client(), fragile.prefix)), used)
+
     async def test_c03_it_recovers_with_the_server(self, fragile, own_valkey):
         worker = await self.claimed(fragile)
         own_valkey.hang()
@@ -445,7 +457,7 @@ class TestLostServer:
         while worker._unsettled:
             assert time.monotonic() < deadline_s
             await worker.settle()
-        assert await is_admitted(SingleUse(RedisReplayStore(fragile.client()), PATIENT_S), used)
+        assert await is_admitted(SingleUse(RedisReplayStore(fragile.client())), used)
 
     @pytest.mark.parametrize("setting", ["deny", "admit"])
     async def test_c02_a_killed_server_is_lost(self, fragile, own_valkey, setting):
@@ -458,7 +470,7 @@ class TestLostServer:
             assert not (await worker.claim(permit(), BODY, NOW)).is_recorded
 
     async def test_c02_a_claim_in_flight_ends_with_the_server(self, fragile, own_valkey):
-        worker = SingleUse(RedisReplayStore(fragile.client()), PATIENT_S)
+        worker = SingleUse(RedisReplayStore(fragile.client()))
         await worker.claim(permit(), BODY, NOW)
         own_valkey.hang()
         task = asyncio.create_task(worker.claim(permit(), BODY, NOW))
@@ -475,7 +487,7 @@ class TestLostServer:
 
     async def test_c02_a_release_without_a_server_raises_nothing(self, fragile, own_valkey):
         worker = SingleUse(RedisReplayStore(fragile.client()))
-        claim = await SingleUse(RedisReplayStore(fragile.client()), PATIENT_S).claim(permit(), BODY, NOW)
+        claim = await SingleUse(RedisReplayStore(fragile.client())).claim(permit(), BODY, NOW)
         own_valkey.stop()
         await worker.release(claim)
 

@@ -67,9 +67,9 @@ async def test_a_held_up_worker_hears_the_store_in_time(valkey, store_loop, name
 async def test_in_the_held_up_loop_itself_the_same_store_looks_lost(valkey):
     client = connect(valkey.url)
     try:
-        uses = RedisReplayStore(client, "control:", run=in_place)
+        exchange = RedisExchange(client, "control:", run=in_place)
         with pytest.raises(StoreUnavailable):
-            await amid_long_turns(uses.put_if_absent("permit", "use", TTL_S))
+            await amid_long_turns(exchange.exchange(Batch("w", 1, Contribution())))
     finally:
         await client.aclose()
 
@@ -144,6 +144,12 @@ async def test_a_thread_that_does_not_turn_is_not_waited_for(store_loop, monkeyp
     going_on.set()
     with pytest.raises(ConnectionError, match="did not turn"):
         await stuck
+
+
+async def test_work_that_takes_long_is_waited_for_while_the_thread_turns(store_loop, monkeypatch):
+    """A burst of claims waits in line for longer than it takes to see that the thread does nothing."""
+    monkeypatch.setattr("litellm_plugin.state.store_loop._STUCK_S", 0.1)
+    assert await store_loop.run(asyncio.sleep(0.5, result="done")) == "done"
 
 
 async def held_up(going_on):
