@@ -13,11 +13,8 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import RedisError
-
 from litellm_plugin._version import __version__
 from litellm_plugin.errors import ConfigurationError, Reason
-from litellm_plugin.permit import SingleUse
 from litellm_plugin.proxy.clock import Clock, SystemClock
 from litellm_plugin.proxy.deployments import Deployments
 from litellm_plugin.proxy.egress import EgressTable
@@ -27,19 +24,11 @@ from litellm_plugin.proxy.key_sources import key_source
 from litellm_plugin.proxy.recorder import Recorder
 from litellm_plugin.proxy.selfcheck import UNREGISTERED, policy_warnings
 from litellm_plugin.proxy.shared_state import SharedState
+from litellm_plugin.proxy.worker_store import WorkerStore
 from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
 from litellm_plugin.routing import load_languages
 from litellm_plugin.settings import Mode
-from litellm_plugin.state import (
-    AffinityMemory,
-    MemoryReplayStore,
-    RedisExchange,
-    RedisReplayStore,
-    StoredRevocations,
-    StoreLoop,
-    connect,
-    store_kind,
-)
+from litellm_plugin.state import AffinityMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -51,7 +40,6 @@ if TYPE_CHECKING:
     from litellm_plugin.proxy.shadow import Shadow
     from litellm_plugin.records import DecisionLog
     from litellm_plugin.settings import IssuerBlock, PolicySnapshot
-    from litellm_plugin.state.conversation import Client
 
 # The read of the stored revocations is one pipeline a period: DESIGN §9 grants a worker two a second.
 _PERIOD_S: Final = 1.0
@@ -136,18 +124,12 @@ class Runtime:
         self._presence: Callable[[], list[str]] = list
         # Before a policy is loaded there is no log to write to.
         self.recorder = self._new_recorder(NullDecisionLog(), "")
-        # By their settings; one that a policy left still gives back what requests under way hold.
-        self._single_uses: dict[tuple[str, float], SingleUse] = {}
-        self._replay_store: MemoryReplayStore | RedisReplayStore | None = None
-        self._redis: Client | None = None
-        self._store_loop: Final = StoreLoop()
-        self._stored: StoredRevocations | None = None
+        self._store: Final = WorkerStore(self.clock, self.shared)
         self._releases: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
-        self._is_opened_ahead = False
         self._has_first_keys = False
         self._first_keys_until_s = math.inf
         self._pending: deque[tuple[float, Permitted]] = deque()
@@ -230,18 +212,7 @@ class Runtime:
             ConfigurationError: A key file, the decision log or the shared store's URL cannot be used.
         """
         sources = tuple(self.key_source(block, base) for block in policy.permit.issuers)
-        if policy.redis_url is not None:
-            self._redis = connect(policy.redis_url, source=policy.redis_source)
-            run = self._store_loop.run
-            self._stored = StoredRevocations(self._redis, policy.redis_prefix, run=run)
-            kind = store_kind(policy.redis_url)
-            self.shared.connect(RedisExchange(self._redis, policy.redis_prefix, run=run), kind)
-            self.log.info("Shared store: %s, every key begins with %s", kind, policy.redis_prefix)
-        else:
-            self.log.warning(
-                "No shared store: statistics, breakers, limits and budgets are this worker's own, and forgotten at a "
-                "restart; PERMIT_ROUTER_REDIS_URL, or LiteLLM's own Redis settings, name one that workers share"
-            )
+        self._store.connect(policy)
         block = policy.decision_log
         log = FileDecisionLog(block.file, required=block.required, chain=block.chain, writer=self.instance)
         self.recorder = self._new_recorder(log, policy.config_hash)
@@ -269,7 +240,7 @@ class Runtime:
         Args:
             made: What was made of the validated policy.
         """
-        revoking, warnings = made.revoking(self._stored), list(policy_warnings(made.policy))
+        revoking, warnings = made.revoking(self._store.revocations), list(policy_warnings(made.policy))
         # From here on nothing can fail.
         self.holding.table = made.egress
         self.recorder.config_hash = made.policy.config_hash
@@ -294,25 +265,7 @@ class Runtime:
         """
         if policy.permit.binding != "single_use":
             return None
-        return await self._guard(policy).claim(permit, body_sha256, self.clock.wall())
-
-    def _guard(self, policy: PolicySnapshot) -> SingleUse:
-        """The one that takes uses under this policy; all of them share one store."""
-        settings = (policy.permit.single_use_when_unavailable, policy.claims.leeway_s)
-        if self._replay_store is None:
-            self._replay_store = (
-                RedisReplayStore(self._redis, policy.redis_prefix, run=self._store_loop.run)
-                if self._redis
-                else MemoryReplayStore(self.clock.monotonic)
-            )
-        if settings not in self._single_uses:
-            self._single_uses[settings] = SingleUse(
-                self._replay_store,
-                when_unavailable=settings[0],
-                leeway_s=settings[1],
-                clock=self.clock.monotonic,
-            )
-        return self._single_uses[settings]
+        return await self._store.single_use(policy).claim(permit, body_sha256, self.clock.wall())
 
     def start(self) -> None:
         """Starts the background tasks in the running loop, once each; without a loop the first request does it."""
@@ -346,18 +299,7 @@ class Runtime:
         if refresh is not None and not refresh.done():
             refresh.cancel()
             await asyncio.gather(refresh, return_exceptions=True)
-        await self._close_store()
-
-    async def _close_store(self) -> None:
-        """Closes the client in the loop that it belongs to, once, and that loop after it."""
-        if self._redis is None or self._store_loop.is_closed:
-            return
-        try:
-            await self._store_loop.run(self._redis.aclose())
-        except (OSError, RedisError):
-            self.log.debug("The connections to the shared store did not close", exc_info=True)
-        finally:
-            await self._store_loop.aclose()
+        await self._store.aclose()
 
     async def first_keys(self) -> None:
         """Waits for the worker's first load of keys to end, well or not, until 2 s after its first request.
@@ -440,16 +382,7 @@ class Runtime:
             "reload": self.reload.health() if self.reload else None,
             "shadow": shadow.health() if shadow else None,
             "shared_state": self.shared.report(),
-            **self._revocation_health(now_s),
-        }
-
-    def _revocation_health(self, now_s: float) -> dict[str, object]:
-        stored = self._stored
-        age_s = stored.age_s(now_s) if stored else None
-        return {
-            "revocations_age_seconds": None if age_s is None else round(age_s, 1),
-            "revocations_skipped": stored.skipped if stored else 0,
-            "revocations_over_limit": [str(kind) for kind in stored.over_limit] if stored else [],
+            **self._store.health(now_s),
         }
 
     def count_admitted(self, state: Permitted) -> None:
@@ -494,7 +427,7 @@ class Runtime:
         if claim is None:
             return None
         # A task of its own: the request's may be cancelled.
-        task = asyncio.get_running_loop().create_task(self._guard(state.policy).release(claim))
+        task = asyncio.get_running_loop().create_task(self._store.single_use(state.policy).release(claim))
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
         return task
@@ -533,9 +466,8 @@ class Runtime:
     async def _round(self) -> None:
         now_s = self.clock.monotonic()
         await asyncio.gather(self._read_revocations(), self.shared.synchronise())
-        await self._open_ahead()
-        for single_use in tuple(self._single_uses.values()):
-            await single_use.settle()
+        await self._store.open_ahead(self.policy)
+        await self._store.settle()
         if self.reload is not None:
             self.reload.look()
             self._begin_probes(asyncio.get_running_loop())
@@ -550,21 +482,10 @@ class Runtime:
         while self._pending and self._pending[0][0] <= now_s:
             self.abandon(self._pending.popleft()[1])
 
-    async def _open_ahead(self) -> None:
-        """Opens what a burst of single-use permits would have to open, once the store is there, and anew after a loss."""
-        if self.shared.is_store_lost:
-            self._is_opened_ahead = False
-        elif not self._is_opened_ahead and self.policy and self.policy.permit.binding == "single_use":
-            self._guard(self.policy)
-            store = self._replay_store
-            self._is_opened_ahead = not isinstance(store, RedisReplayStore) or await store.open_ahead()
-
     async def _read_revocations(self) -> None:
-        if self._stored is None:
-            return
-        is_changed = await self._stored.read(self.clock.wall(), self.clock.monotonic())
+        is_changed = await self._store.read_revocations()
         if is_changed and self.in_force is not None:
-            self.in_force = self.in_force.revoking(self._stored)
+            self.in_force = self.in_force.revoking(self._store.revocations)
 
     @property
     def _sources(self) -> tuple[KeySource, ...]:

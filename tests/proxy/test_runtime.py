@@ -498,7 +498,7 @@ class TestStoredRevocations:
         """Another client would look for the master by itself, in the 50 ms that a claim has."""
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
         runtime = bare.load(binding="single_use").runtime
-        assert runtime._guard(runtime.policy)._store._client is runtime._stored._client
+        assert runtime._store.single_use(runtime.policy)._store._client is runtime._store.revocations._client
         await runtime.stop()
 
     async def test_what_a_burst_of_single_uses_needs_is_opened_ahead(self, bare, valkey, monkeypatch):
