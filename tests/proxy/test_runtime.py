@@ -11,11 +11,11 @@ from redis import Redis
 from valkey_process import ValkeyProcess
 
 from litellm_plugin.errors import ConfigurationError, PermitRejected, Reason, RequestDenied, Verdict
-from litellm_plugin.permit import CLAIMS_AT_ONCE
 from litellm_plugin.proxy.enforcement import Enforcement
 from litellm_plugin.routing.attempts import AttemptStatus
 from litellm_plugin.settings import Flags, Mode, load_policy
 from litellm_plugin.state import connect
+from litellm_plugin.state.store_line import AT_ONCE
 
 
 def statuses(worker):
@@ -508,7 +508,7 @@ class TestStoredRevocations:
         await runtime.synchronise_once()
         with Redis.from_url(valkey.url) as admin:
             opened = [each for each in admin.client_list() if each["name"] == "permit-router"]
-        assert len(opened) >= CLAIMS_AT_ONCE
+        assert len(opened) >= AT_ONCE
         await runtime.stop()
 
     async def test_a_busy_loop_uses_up_nothing_of_what_single_use_waits_for_the_store(
