@@ -340,6 +340,12 @@ class Runtime:
         if not faults:
             self.log.info("The permit router is whole again; requests are served")
 
+    def look_at_deployments(self) -> None:
+        """Takes over what LiteLLM's router holds now: the endpoints' names, their limits, and who may be probed."""
+        self._look_for_deployments()
+        self.shared.declare(self.deployments.quotas(), self.deployments.synthetic())
+        self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints
+
     def _look_for_deployments(self) -> None:
         """Counts what LiteLLM left out of its router: it logs a deployment that it cannot read, and goes on."""
         router = self.deployments.router()
@@ -475,9 +481,7 @@ class Runtime:
         is_due = self.deployments.have_changed() or self._rounds % _DEPLOYMENT_ROUNDS == 0
         # Until LiteLLM made its router there is nothing to look at.
         if is_due or self.known_endpoints is None:
-            self._look_for_deployments()
-            self.shared.declare(self.deployments.quotas(), self.deployments.synthetic())
-            self.known_endpoints = self.deployments.endpoint_names() or self.known_endpoints
+            self.look_at_deployments()
         self._rounds += 1
         while self._pending and self._pending[0][0] <= now_s:
             self.abandon(self._pending.popleft()[1])

@@ -129,6 +129,8 @@ class PermitRoutingStrategy(CustomRoutingStrategyBase):  # type: ignore[misc] # 
         self._runtime.deployments.declares_languages = declares_languages(config)
         self._runtime.load(loaded, base=base, presence=list)
         self._runtime.expected_deployments = deployment_ids(config)
+        # The background task looks again; the first call may come before it.
+        self._runtime.look_at_deployments()
         self._enforcement = Enforcement(self._runtime)
         self._hooks = CallGuard(self._runtime)
         self._outcomes = Outcomes(self._runtime)

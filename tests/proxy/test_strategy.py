@@ -279,6 +279,17 @@ class TestCalls:
         assert lab.order() == ["eu-a"]
         await lab.strategy.close()
 
+    async def test_limits_count_from_the_first_call(self, empty_lab):
+        """Before the background task has looked at the router: until a lease is there, half of the limit counts."""
+        limited = empty_lab.deployment("eu-a")
+        limited["litellm_params"]["rpm"] = 2
+        lab = empty_lab.build(model_list=[limited])
+        calls = (lab.ask("chat", "eu-a") for _ in range(5))
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [each.verdict.reason for each in ends if isinstance(each, RequestDenied)]
+        assert (refused, lab.calls()) == ([Reason.UNAVAILABLE] * 4, {"eu-a": 1})
+        await lab.strategy.close()
+
     async def test_a_batch_is_decided_call_by_call(self, lab):
         text = lab.text("eu-a")
         with lab.strategy.permit(lab.issuer.mint(["eu-a"])):
