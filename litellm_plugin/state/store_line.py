@@ -19,10 +19,10 @@ AT_ONCE: Final = 8
 LONGEST_LINE_S: Final = 30.0
 # A machine whose processors are all taken may run nobody for as long as a reply may take: who asks again is answered.
 MOST_TRIES: Final = 4
-LEAST_TRIES: Final = 2
+LEAST_TRIES: Final = 3
 AGAIN_WITHIN_S: Final = 0.25
-# For all tries of one operation: each wait of the client has a bound, but a new connection has several of them.
-LONGEST_S: Final = 1.0
+# For all tries of one operation, should the client not end by itself; an event loop may be seconds late in a burst.
+LONGEST_S: Final = 5.0
 
 
 class StoreLine:
@@ -40,7 +40,7 @@ class StoreLine:
     async def ask(self, operation: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Waits in line and gives the answer of an operation, which is tried again where it meets silence.
 
-        It is tried four times at most, and again only within 250 ms of its beginning, but twice in any case.
+        It is tried four times at most, and again only within 250 ms of its beginning, but three times in any case.
 
         Args:
             operation: What asks the store; to do it twice must mean what once does. It raises `StoreUnavailable`.

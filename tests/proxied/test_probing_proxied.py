@@ -160,7 +160,7 @@ def test_without_the_block_nobody_is_asked(off, fleet):
 
 
 def test_two_workers_keep_the_hours_number_together(valkey):
-    number = 3
+    number = 2
     policy = {"resilience": {"probing": {**PROBING, "requests_per_hour": number}}}
     env = {"PERMIT_ROUTER_REDIS_URL": valkey.url}
     with ProbedFleet(policy=policy, env=env, workers=2) as fleet:
