@@ -121,9 +121,9 @@ class SingleUse:
     def __init__(
         self,
         store: ReplayStore,
+        *,
         when_unavailable: Literal["deny", "admit"] = "deny",
         leeway_s: float = 5.0,
-        *,
         max_unsettled: int = MOST_UNSETTLED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -143,7 +143,9 @@ class SingleUse:
         return self._is_lost
 
     async def claim(self, permit: Permit, body_sha256: str, now: float) -> Claim:
-        """Claims the permit for one request: one round trip, and one more for each earlier try.
+        """Claims the permit for one request: one operation of the store, and one more for each earlier try.
+
+        A request that is cancelled meanwhile may use up a try of its permit.
 
         Args:
             permit: A verified permit.
@@ -160,7 +162,7 @@ class SingleUse:
                 claim = changed(claim, number=claim.number + 1)
         except StoreUnavailable as error:
             self._note_loss(error)
-            if self._when_unavailable == "deny":
+            if self._when_unavailable != "admit":
                 raise ReplayStoreLost("the replay store did not answer in time") from error
             self._leave(claim, claim.taken)
             return changed(claim, is_recorded=False)

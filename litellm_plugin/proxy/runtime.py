@@ -455,6 +455,7 @@ class Runtime:
         refresh = self._begin_refresh()
         waited_for = () if refresh is None else (asyncio.shield(refresh),)
         await asyncio.gather(self._round(), *waited_for)
+        await asyncio.shield(self._store.settle())
 
     def _begin_refresh(self) -> asyncio.Task[None] | None:
         """Loads keys beside the rounds, whose store is no less there where an issuer takes seconds to answer.
@@ -473,7 +474,7 @@ class Runtime:
         now_s = self.clock.monotonic()
         await asyncio.gather(self._read_revocations(), self.shared.synchronise())
         await self._store.open_ahead(self.policy)
-        await self._store.settle()
+        self._store.settle()
         if self.reload is not None:
             self.reload.look()
             self._begin_probes(asyncio.get_running_loop())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
-
-from redis.exceptions import RedisError
 
 from litellm_plugin.permit import SingleUse
 from litellm_plugin.state import (
@@ -48,6 +47,7 @@ class WorkerStore:
         self._client: Client | None = None
         self._loop: Final = StoreLoop()
         self._is_opened_ahead = False
+        self._settling: asyncio.Task[None] | None = None
 
     def connect(self, policy: PolicySnapshot) -> None:
         """Takes the store that a policy names, and says which one that is; opens nothing yet.
@@ -85,10 +85,23 @@ class WorkerStore:
             return False
         return await self.revocations.read(self._clock.wall(), self._clock.monotonic())
 
-    async def settle(self) -> None:
-        """Puts right in the store what claims that were cut off left open."""
+    def settle(self) -> asyncio.Task[None]:
+        """Begins to put right in the store what claims that were cut off left open; gives what is under way.
+
+        It waits in line behind a burst of claims, and whatever else is done once a period does not wait with it.
+        """
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.get_running_loop().create_task(
+                self._settle(), name="permit-router-settle"
+            )
+        return self._settling
+
+    async def _settle(self) -> None:
         for single_use in tuple(self._single_uses.values()):
-            await single_use.settle()
+            try:
+                await single_use.settle()
+            except Exception:
+                _logger.exception("Claims that were cut off could not be put right; it is tried again")
 
     async def open_ahead(self, policy: PolicySnapshot | None) -> None:
         """Opens what a burst of single-use permits would have to open, once the store is there, and anew after a loss."""
@@ -99,15 +112,12 @@ class WorkerStore:
             self._is_opened_ahead = not isinstance(uses, RedisReplayStore) or await uses.open_ahead()
 
     async def aclose(self) -> None:
-        """Closes the client in the loop that it belongs to, once, and that loop after it."""
-        if self._client is None or self._loop.is_closed:
-            return
-        try:
-            await self._loop.run(self._client.aclose())
-        except (OSError, RedisError):
-            _logger.debug("The connections to the shared store did not close", exc_info=True)
-        finally:
-            await self._loop.aclose()
+        """Ends what still talks to the store, and closes the client after it, in the loop that it belongs to."""
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+        if not self._loop.is_closed:
+            await self._loop.aclose(None if self._client is None else self._client.aclose)
 
     def health(self, now_s: float) -> dict[str, object]:
         """What the health page says of revocations."""

@@ -188,7 +188,7 @@ class PermitBlock(StrictModel):
     binding: Literal["body", "single_use", "none"]
     """`body`: a permit carries one request body, by its SHA-256. `single_use`: it is answered once; the same body may be sent again, twice at most, after a try that ended without an answer (official clients repeat on 5xx). `none`: whoever holds a permit can send any body with it until it expires; said at start."""
     single_use_when_unavailable: Literal["deny", "admit"] = "deny"
-    """With `binding: single_use`: what a request gets when the store that knows which permits were used does not answer (each reply has 50 ms, and a use that meets silence is asked again for a quarter of a second, three times at most; in a burst it waits in line for up to 30 seconds while the store answers others): 503, or (`admit`) its answer."""
+    """With `binding: single_use`: what a request gets when the store that knows which permits were used does not answer (each reply has 50 ms, and a use that meets silence is asked for again, three or four times in all, which takes a quarter of a second, or one where no connection comes about; in a burst it waits in line for up to 30 seconds while the store answers others): 503, or (`admit`) its answer."""
     request_id_header: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,64}$")
     """A header whose value must be the permit's `request_id`."""
     tenant_is_team: bool = False

@@ -7,8 +7,15 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from litellm_plugin.errors import StoreUnavailable
@@ -23,6 +30,12 @@ if TYPE_CHECKING:
     from litellm_plugin.state.store_loop import Runner
 
 _Answer = TypeVar("_Answer")
+
+# A Cluster none of whose nodes answers is no `RedisError` to redis-py.
+_LOST = (RedisError, RedisClusterException, OSError)
+_SILENT = (OSError, RedisConnectionError, RedisTimeoutError, RedisClusterException)
+# To redis-py these are errors of the connection; but the server said them.
+_SAID = (AuthenticationError, AuthorizationError, BusyLoadingError)
 
 PREFIX = "permit-router:"
 # About 0.5 KB each: 50 MB at most; with permits of 300 s it holds 270 requests a second of one worker.
@@ -92,7 +105,7 @@ class MemoryReplayStore:
 
 
 class RedisReplayStore:
-    """Keeps the uses on a server that all workers share, one command a call.
+    """Keeps the uses on a server that all workers share.
 
     A burst waits in line, and a call that meets silence asks again for a moment, see `StoreLine`; how long each try
     waits is the client's matter, see `connect`.
@@ -118,21 +131,14 @@ class RedisReplayStore:
     async def put_if_absent(self, key: str, value: str, ttl_s: float) -> str | None:
         """Puts the value and gives None; where one stands already, gives that one and changes nothing.
 
-        A try whose reply was lost may have put the value: the next one, which meets it, gives None too. So no two
+        Where the value itself stands there, that is None too: a try whose reply was lost may have put it. So no two
         callers may put the same value where it matters who was first.
 
         Raises:
             StoreUnavailable: The server refuses, is gone or does not answer in time.
         """
-        tries = 0
-
-        async def put() -> str | None:
-            nonlocal tries
-            tries += 1
-            standing = _text(await self._put(self._prefix + key, value, _px(ttl_s)))
-            return None if tries > 1 and standing == value else standing
-
-        return await self._asked(put)
+        standing = _text(await self._asked(lambda: self._put(self._prefix + key, value, _px(ttl_s))))
+        return None if standing == value else standing
 
     async def replace(self, key: str, value: str, ttl_s: float) -> None:
         """Puts the value, whatever stands there.
@@ -146,7 +152,7 @@ class RedisReplayStore:
         """Opens the connections that a burst would need, and says whether the server was there."""
         try:
             await self._run(open_ahead(self._client, AT_ONCE))
-        except (RedisError, OSError):
+        except _LOST:
             return False
         return True
 
@@ -154,7 +160,7 @@ class RedisReplayStore:
         async def once() -> _Answer:
             try:
                 return await operation()
-            except (RedisError, OSError) as error:
+            except _LOST as error:
                 raise _unavailable(error) from error
 
         try:
@@ -194,5 +200,5 @@ def _px(ttl_s: float) -> int:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    is_silent = isinstance(error, OSError | RedisConnectionError | RedisTimeoutError)
+    is_silent = isinstance(error, _SILENT) and not isinstance(error, _SAID)
     return StoreUnavailable(f"{type(error).__name__}: {error!s:.160}", is_silent=is_silent)

@@ -8,6 +8,7 @@ worker would lose a store that answers in half a millisecond.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,6 +23,8 @@ THREAD_NAME: Final = "permit-router-store"
 _END_S: Final = 5.0
 # All work has deadlines of its own; this ends the wait for a thread that the machine does not run.
 _STUCK_S: Final = 5.0
+_logger = logging.getLogger("LiteLLM Proxy").getChild("permit_router")
+
 _CLOSED: Final = "the connection to the store was closed: this worker ends"
 
 
@@ -36,6 +39,7 @@ class StoreLoop:
         self._thread: threading.Thread | None = None
         self._process: int | None = None
         self._is_closed = False
+        self._sign: asyncio.Future[None] | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -55,10 +59,10 @@ class StoreLoop:
         done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
         try:
             while not await _is_done_soon(done):
-                if not await self._turns():
+                if not await self._turns() and not done.done():
                     done.cancel()
                     raise ConnectionError(
-                        f"the thread that talks to the store did not turn for {_STUCK_S:g} s"
+                        f"the thread that talks to the store did not turn for {2 * _STUCK_S:g} s"
                     )
         except asyncio.CancelledError:
             done.cancel()
@@ -69,19 +73,27 @@ class StoreLoop:
         return done.result()
 
     async def _turns(self) -> bool:
-        """Whether the thread does anything at all."""
+        """Whether the thread does anything at all; all who wait in one loop look for the same sign."""
         if self._loop is None:
             return False
-        return await _is_done_soon(
-            asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop))
-        )
+        sign = self._sign
+        if sign is None or sign.done() or sign.get_loop() is not asyncio.get_running_loop():
+            turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop)
+            sign = self._sign = asyncio.wrap_future(turn)
+        return await _is_done_soon(sign)
 
-    async def aclose(self) -> None:
-        """Ends the thread and cancels what it still does; what is run after that is refused."""
+    async def aclose(self, last: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Ends the thread and cancels what it still does; what is run after that is refused.
+
+        Args:
+            last: What is done in the thread once nothing else is done there any more; its errors are logged.
+        """
         self._is_closed = True
         if self._loop is None or self._thread is None:
             return
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop))
+        end = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_end(last), self._loop))
+        # A thread that is stuck goes with its process.
+        await asyncio.wait({end}, timeout=3 * _END_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join, _END_S)
         # A daemon thread that does not end goes with its process.
@@ -108,9 +120,16 @@ async def in_place(work: Coroutine[Any, Any, _Result]) -> _Result:
     return await work
 
 
-async def _cancel_others() -> None:
+async def _end(last: Callable[[], Awaitable[object]] | None) -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     if others:
         await asyncio.wait(others, timeout=_END_S)
+    if last is None:
+        return
+    try:
+        async with asyncio.timeout(_END_S):
+            await last()
+    except Exception:
+        _logger.debug("The connections to the shared store did not close", exc_info=True)

@@ -187,8 +187,9 @@ def _send_all(port, texts, end):
 
 async def _gathered(port, texts):
     answers = []
+    end_s = time.monotonic() + GIVE_UP_S
     for first in range(0, len(texts), CONNECTING_AT_ONCE):
-        while _untaken(port) > MOST_UNTAKEN:  # noqa: ASYNC110 - the kernel tells nobody
+        while _untaken(port) > MOST_UNTAKEN and time.monotonic() < end_s:  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(POLL_S)
         batch = texts[first : first + CONNECTING_AT_ONCE]
         answers += [asyncio.create_task(_answer(port, text)) for text in batch]

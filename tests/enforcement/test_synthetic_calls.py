@@ -61,6 +61,7 @@ def test_a_caller_who_copies_a_probe_is_refused_without_a_permit(fleet, extra, h
     assert {each.json()["error"]["code"] for each in answers} == {"permit_missing"}
     arrived, asked = fleet.probes_ever()
     assert arrived <= asked
+    assert set(fleet.probes()) <= {"eu-a", "us-a"}
 
 
 @pytest.mark.parametrize(("extra", "headers"), MARKS)

@@ -495,11 +495,46 @@ class TestStoredRevocations:
         await asyncio.wait_for(shared.runtime.stop(), timeout=30)
 
     async def test_single_use_shares_the_client(self, bare, valkey, monkeypatch):
-        """Another client would look for the master by itself, in the 50 ms that a claim has."""
+        """Another client would look for the master by itself, in the time that a claim has."""
         monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
         runtime = bare.load(binding="single_use").runtime
         assert runtime._store.single_use(runtime.policy)._store._client is runtime._store.revocations._client
         await runtime.stop()
+
+    async def test_claims_to_put_right_hold_up_no_round(self, bare, valkey, monkeypatch):
+        """They wait in line behind a burst; revocations and leases do not."""
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
+        runtime = bare.load(binding="single_use").runtime
+        begun, may_end = 0, asyncio.Event()
+
+        async def settle():
+            nonlocal begun
+            begun += 1
+            await may_end.wait()
+
+        monkeypatch.setattr(runtime._store.single_use(runtime.policy), "settle", settle)
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                await runtime._round()
+        await asyncio.sleep(0)
+        assert begun == 1
+        may_end.set()
+        await runtime.synchronise_once()
+        await runtime.stop()
+
+    async def test_a_burst_of_claims_leaves_no_connection_when_the_worker_ends(
+        self, bare, valkey, monkeypatch
+    ):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", valkey.url)
+        runtime = bare.load(binding="single_use").runtime
+        await runtime.synchronise_once()
+        uses = runtime._store.single_use(runtime.policy)._store
+        burst = [asyncio.create_task(uses.put_if_absent(f"key-{n}", "v", 60)) for n in range(500)]
+        await asyncio.sleep(0.01)
+        await runtime.stop()
+        assert await asyncio.gather(*burst, return_exceptions=True)
+        with Redis.from_url(valkey.url) as admin:
+            assert [each for each in admin.client_list() if each["name"] == "permit-router"] == []
 
     async def test_what_a_burst_of_single_uses_needs_is_opened_ahead(self, bare, valkey, monkeypatch):
         """C13: a machine whose processors are taken opens no connection in time."""

@@ -549,6 +549,22 @@ class TestCluster:
         assert answers == [None] * 10_000
         await client.aclose()
 
+    async def test_c03_a_cluster_that_hangs_is_silent_and_comes_back(self, servers):
+        """redis-py's error for a Cluster none of whose nodes answers is of no class of its other errors."""
+        client = connect(_cluster_url(servers))
+        store = RedisReplayStore(client)
+        await _answered(store)
+        for server in servers:
+            server.hang()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable) as lost:
+                await store.put_if_absent("key", "v", 600)
+            assert lost.value.is_silent
+        for server in servers:
+            server.go_on()
+        await _answered(store)
+        await client.aclose()
+
     async def test_single_use_and_revocations_go_through_a_cluster(self, servers):
         client = connect(_cluster_url(servers), PATIENT_S)
         await _claims_and_revocations(client)
@@ -565,6 +581,15 @@ class TestCluster:
 
 def _cluster_url(servers):
     return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+
+
+async def _answered(store):
+    """Puts until it is answered: a loaded machine may need more than one go."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                return await store.put_if_absent(uuid.uuid4().hex, "v", 600)
+            await asyncio.sleep(0.05)
 
 
 async def _claims_and_revocations(client):

@@ -348,24 +348,12 @@ class TestServer:
         assert len(client.connection_pool._available_connections) <= 2
 
     async def test_c13_ten_thousand_permits_at_once_are_used_once_each_over_few_connections(self, shared):
-        """With the 50 ms of production, which count for the server and not for who waits in line."""
+        """How long a reply may take counts for the server, and not for who waits in line."""
         client = shared.client()
         worker = SingleUse(RedisReplayStore(client, shared.prefix))
         permits = [permit() for _ in range(10_000)]
         assert await wins(is_admitted(worker, each) for each in (*permits, *permits[::100])) == 10_000
         assert sum(each["name"] == "permit-router" for each in await client.client_list()) <= 16
-
-    async def test_c13_a_loop_that_is_late_is_no_lost_server(self, shared):
-        """Beside it each turn of the loop takes twice the time that the server has."""
-        worker = SingleUse(RedisReplayStore(shared.client(), shared.prefix))
-
-        async def be_busy():
-            for _ in range(20):
-                time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still
-                await asyncio.sleep(0)
-
-        admitted, _ = await asyncio.gather(is_admitted(worker, permit()), be_busy())
-        assert admitted
 
 
 class TestLostServer:
@@ -391,7 +379,7 @@ class TestLostServer:
         before_s = time.monotonic()
         with pytest.raises(ReplayStoreLost):
             await worker.claim(permit(), BODY, NOW)
-        # 50 ms are meant; the default client hangs for 25 s, and a loaded machine is no fault of ours.
+        # A quarter of a second is meant; the default client hangs for 25 s, and a loaded machine is no fault of ours.
         assert time.monotonic() - before_s < 10.0
 
     async def test_c03_a_hung_server_admits_by_setting(self, fragile, own_valkey):
@@ -592,7 +580,7 @@ class TestOldServer:
 
     async def test_of_concurrent_requests_exactly_one_wins(self, old):
         _, store = old
-        worker, used = SingleUse(store, PATIENT_S), permit()
+        worker, used = SingleUse(store), permit()
         assert await wins(is_admitted(worker, used) for _ in range(100)) == 1
 
     async def test_c06_a_key_of_a_wrong_type_is_a_lost_store(self, old):
@@ -716,6 +704,26 @@ async def test_a_server_twenty_milliseconds_away_serves_a_worker_that_was_quiet(
                 await client.aclose()
 
 
+async def test_c03_a_server_that_falls_silent_amid_a_burst_is_given_up_by_the_line(own_valkey):
+    """Those in line when it last answered, too, wait for two rounds of silence and no longer."""
+    client = connect(own_valkey.url)
+    single_use = SingleUse(RedisReplayStore(client))
+    await single_use.claim(permit(), BODY, NOW)
+    burst = [asyncio.create_task(single_use.claim(permit(), BODY, NOW)) for _ in range(4_000)]
+    try:
+        while sum(task.done() for task in burst) < 500:  # noqa: ASYNC110 - a burst tells nobody
+            await asyncio.sleep(0.01)
+        own_valkey.hang()
+        began_s = time.monotonic()
+        ends = await asyncio.gather(*burst, return_exceptions=True)
+        took_s = time.monotonic() - began_s
+    finally:
+        own_valkey.go_on()
+        await client.aclose()
+    assert any(isinstance(end, ReplayStoreLost) for end in ends)
+    assert took_s < 8
+
+
 async def test_c03_a_silent_server_is_given_up_by_the_line_at_once(own_valkey):
     """Those in line do not each wait for a server that was silent to those before them."""
     client = connect(own_valkey.url)
@@ -731,5 +739,5 @@ async def test_c03_a_silent_server_is_given_up_by_the_line_at_once(own_valkey):
         own_valkey.go_on()
         await client.aclose()
     assert {type(each) for each in refused} == {ReplayStoreLost}
-    # Eight at a time they would take 12 s; a loaded machine is no fault of ours.
+    # Eight at a time they would take a minute; a loaded machine is no fault of ours.
     assert took_s < 8
