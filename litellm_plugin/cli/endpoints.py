@@ -113,7 +113,7 @@ def _table(group: str, facts: CandidateFacts) -> Iterator[str]:
 def _facts(facts: CandidateFacts) -> Iterator[tuple[str, Any, str]]:
     """Name, value and source of each fact; None is unknown or undeclared."""
     candidate, sources = facts.candidate, facts.sources
-    yield "endpoint", candidate.endpoint or None, "declared" if candidate.endpoint else ""
+    yield "endpoint", candidate.endpoint or None, sources.get("endpoint", "")
     yield "model", candidate.model, sources.get("model", "")
     for member in (*_TOKEN_PRICES, *_UNIT_PRICES):
         source = sources.get(f"prices.{member}", "")

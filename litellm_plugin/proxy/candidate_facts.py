@@ -87,9 +87,10 @@ def candidate_facts(entry: Mapping[str, Any]) -> CandidateFacts:
     known_as = f"cost map {known_name}"
     found = _Found()
     prices = price_list(info, params, known, known_as=known_as, provider=provider)
+    named = str(info.get("endpoint") or "") or None
     read = Candidate(
         deployment_id=deployment_id(entry),
-        endpoint=endpoint_name(entry),
+        endpoint=found.first("endpoint", (DECLARED, named), (DEFAULT, endpoint_name(entry) or None)) or "",
         model=found.first("model", (PARAMS, _text(params.get("model")))),
         provider=provider if is_known(provider) else None,
         clearances=found.first("clearances", (DECLARED, _names(info.get("clearances")))),

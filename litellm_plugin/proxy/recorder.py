@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from litellm_plugin.routing.attempts import AttemptStatus
 
 _REFUSALS_PER_SECOND = 100
+_UNCHECKED_USE = "single use not checked: the store that knows which permits were used did not answer"
 
 
 class Recorder:
@@ -76,6 +78,8 @@ class Recorder:
         Raises:
             RequestDenied: The log is required and did not take the record.
         """
+        if state.claim is not None and not state.claim.is_recorded:
+            decision = replace(decision, notes=(_UNCHECKED_USE, *decision.notes))
         return self._decide(state, decision, decision.verdict, shadowed)
 
     def denial(self, state: Permitted, verdict: Verdict) -> str:

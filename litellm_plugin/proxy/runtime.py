@@ -265,7 +265,9 @@ class Runtime:
         """
         if policy.permit.binding != "single_use":
             return None
-        return await self._store.single_use(policy).claim(permit, body_sha256, self.clock.wall())
+        claim = await self._store.single_use(policy).claim(permit, body_sha256, self.clock.wall())
+        self.counters.unchecked_uses += not claim.is_recorded
+        return claim
 
     def start(self) -> None:
         """Starts the background tasks in the running loop, once each; without a loop the first request does it."""
@@ -385,6 +387,7 @@ class Runtime:
                 "would_reroute": self.counters.would_reroute,
             },
             "unknown_endpoints": self.counters.unknown_endpoints,
+            "unchecked_uses": self.counters.unchecked_uses,
             "reload": self.reload.health() if self.reload else None,
             "shadow": shadow.health() if shadow else None,
             "shared_state": self.shared.report(),

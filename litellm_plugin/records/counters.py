@@ -14,12 +14,14 @@ class Counters:
     Attributes:
         admitted: Requests that came in with a valid permit, whatever became of them.
         unknown_endpoints: Names in the permits of admitted requests that no deployment has.
+        unchecked_uses: Requests that were admitted although nobody could tell whether their permit had been used.
         would_reroute: Requests that LiteLLM sent elsewhere than would have been chosen, where nothing is enforced.
     """
 
     def __init__(self) -> None:
         self.admitted = 0
         self.unknown_endpoints = 0
+        self.unchecked_uses = 0
         self.would_reroute = 0
         self._denied: dict[Reason, int] = {}
         self._would_deny: dict[Reason, int] = {}

@@ -177,7 +177,7 @@ class StoredRevocations:
         for fault in sorted(faults - self._told):
             _logger.warning("Stored revocations: %s", fault)
         for fault in sorted(self._told - faults):
-            _logger.info("Stored revocations: it is over that %s", fault)
+            _logger.info("Stored revocations: no more: %s", fault)
         self._told = faults
 
 

@@ -1,8 +1,7 @@
-"""The page on testing: its example, as a reader would run it beside the configuration of the README."""
+"""The page on testing: its example, as a reader would run it beside each configuration that the project shows."""
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import subprocess
@@ -20,21 +19,24 @@ YAML = re.compile(r"^ *```yaml\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 def readme_config():
-    """The blocks of the quick start, with a second endpoint."""
+    """The blocks of the quick start."""
     config = {}
     for block in YAML.findall((ROOT / "README.md").read_text())[:2]:
         config |= yaml.safe_load(block)
-    (us,) = config["model_list"]
-    eu = copy.deepcopy(us)
-    eu["model_info"] |= {"id": "openai-eu-4o-mini", "endpoint": "openai-eu"}
-    config["model_list"].append(eu)
     return config
 
 
-def test_the_example_passes_beside_the_quick_start(tmp_path):
+CONFIGURATIONS = {
+    "quick-start": readme_config,
+    "example": lambda: yaml.safe_load((ROOT / "config.example.yaml").read_text()),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_example_passes_beside_a_configuration_of_the_project(tmp_path, name):
     (example,) = PYTHON.findall((ROOT / "docs/testing.md").read_text())
     (tmp_path / "test_my_routing.py").write_text(example)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(readme_config()))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIGURATIONS[name]()))
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"],
         cwd=tmp_path,
@@ -45,4 +47,4 @@ def test_the_example_passes_beside_the_quick_start(tmp_path):
         check=False,
     )
     assert ran.returncode == 0, ran.stdout
-    assert "4 passed" in ran.stdout
+    assert "5 passed" in ran.stdout

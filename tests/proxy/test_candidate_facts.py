@@ -78,6 +78,7 @@ class TestSources:
         info = {"region": "eu", "max_input_tokens": 9, "input_cost_per_token": 1e-6, "supports_vision": True}
         found = facts(f"openai/{KNOWN}", info, output_cost_per_token=2e-6)
         assert found.sources == {
+            "endpoint": "default",
             "model": "litellm_params",
             "region": "declared",
             "max_input_tokens": "declared",

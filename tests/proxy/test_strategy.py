@@ -762,6 +762,17 @@ class TestSingleUse:
                 pass
         assert lab.calls() == {"eu-a": 1}
 
+    async def test_a_use_that_nobody_could_check_is_on_record(self, empty_lab, monkeypatch):
+        monkeypatch.setenv("PERMIT_ROUTER_REDIS_URL", "redis://127.0.0.1:9")
+        lab = empty_lab.build(permit={"binding": "single_use", "single_use_when_unavailable": "admit"})
+        async with lab.strategy.permit(lab.issuer.mint(["eu-a"])):
+            await lab.send("chat", lab.text("eu-a"))
+        assert lab.calls() == {"eu-a": 1}
+        (record,) = lab.records("decision")
+        assert record["notes"][0].startswith("single use not checked")
+        assert lab.strategy._runtime.health()["unchecked_uses"] == 1
+        await lab.strategy.close()
+
     async def test_a_use_without_a_call_or_an_answer_is_given_back(self, lab):
         token, text = lab.issuer.mint(["eu-a"]), lab.text("eu-a")
         async with lab.strategy.permit(token):

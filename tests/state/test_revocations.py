@@ -286,7 +286,7 @@ class TestLostServer:
         lost = "the store does not answer; what was read last stays in force"
         assert told() == [
             ("WARNING", f"Stored revocations: {lost}"),
-            ("INFO", f"Stored revocations: it is over that {lost}"),
+            ("INFO", f"Stored revocations: no more: {lost}"),
         ]
 
     async def test_a_single_miss_is_not_told(self, fragile, own_valkey, told):
