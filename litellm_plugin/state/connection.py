@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+import importlib
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -130,7 +132,21 @@ class _Bounds:
             "socket_timeout": self.timeout_s,
             "socket_connect_timeout": self.timeout_s,
             "retry": Retry(NoBackoff(), 0),
+            **_without_notifications(),
         }
+
+
+def _without_notifications() -> dict[str, Any]:
+    """Switches off what a server says unasked, where redis-py knows of that.
+
+    With it redis-py (8.1) takes a reply that nobody read for such a notice, and every later reply on that connection is
+    the one before it: a permit that was used would look new. It would also wait longer than it was told, and go
+    where a notice points.
+    """
+    if "maint_notifications_config" not in inspect.signature(AbstractConnection.__init__).parameters:
+        return {}
+    config = importlib.import_module("redis.maint_notifications").MaintNotificationsConfig(enabled=False)
+    return {"maint_notifications_config": config}
 
 
 @dataclass(frozen=True, slots=True)

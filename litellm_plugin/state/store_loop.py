@@ -65,7 +65,9 @@ class StoreLoop:
                         f"the thread that talks to the store did not turn for {2 * _STUCK_S:g} s"
                     )
         except asyncio.CancelledError:
-            done.cancel()
+            if not done.cancel() and not done.cancelled():
+                # Nobody waits for its error any more.
+                done.exception()
             raise
         if done.cancelled():
             # By `aclose`, or by the work itself: nobody cancelled the caller.

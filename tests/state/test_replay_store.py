@@ -340,6 +340,18 @@ class TestServer:
                 await task
             assert await store.put_if_absent(f"mine-{number}", "x", 60) == f"mine-{number}"
 
+    async def test_c16_a_reply_that_nobody_read_is_nobody_elses(self, shared):
+        client = connect(shared._server.url, PATIENT_S, max_connections=1)
+        shared._clients.append(client)
+        store = RedisReplayStore(client, shared.prefix)
+        await store.put_if_absent("other", "value", 60)
+        connection = await client.connection_pool.get_connection()
+        await connection.send_command("GET", f"{shared.prefix}nothing")
+        await asyncio.sleep(0.2)
+        await client.connection_pool.release(connection)
+        answers = [await store.put_if_absent("mine", value, 60) for value in ("a", "b", "c")]
+        assert answers == [None, "a", "a"]
+
     async def test_c13_claims_wait_for_a_connection_of_the_bounded_pool(self, shared):
         client = connect(shared._server.url, PATIENT_S, max_connections=2)
         shared._clients.append(client)
