@@ -91,7 +91,8 @@ class StoreLoop:
             last: What is done in the thread once nothing else is done there any more; its errors are logged.
         """
         self._is_closed = True
-        if self._loop is None or self._thread is None:
+        # A process that forked has no part in the thread of the one before it.
+        if self._loop is None or self._thread is None or self._process != os.getpid():
             return
         end = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_end(last), self._loop))
         # A thread that is stuck goes with its process.

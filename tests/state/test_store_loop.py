@@ -163,9 +163,20 @@ async def test_a_process_that_was_forked_has_a_thread_of_its_own(store_loop, mon
         forked.setattr("os.getpid", lambda: -1)
         await store_loop.run(asyncio.sleep(0))
         assert len(threads()) == before + 1
+        await store_loop.aclose()
+    assert thread.is_alive()
     parents.call_soon_threadsafe(parents.stop)
     await asyncio.to_thread(thread.join)
     parents.close()
+
+
+async def test_a_process_that_was_forked_ends_without_the_thread_of_the_one_before_it(store_loop, monkeypatch):
+    await store_loop.run(asyncio.sleep(0))
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: -1)
+        async with asyncio.timeout(5):
+            await store_loop.aclose()
+    assert store_loop._thread.is_alive()
 
 
 async def test_what_comes_after_the_end_counts_as_a_lost_store(valkey):
