@@ -170,7 +170,9 @@ async def test_a_process_that_was_forked_has_a_thread_of_its_own(store_loop, mon
     parents.close()
 
 
-async def test_a_process_that_was_forked_ends_without_the_thread_of_the_one_before_it(store_loop, monkeypatch):
+async def test_a_process_that_was_forked_ends_without_the_thread_of_the_one_before_it(
+    store_loop, monkeypatch
+):
     await store_loop.run(asyncio.sleep(0))
     with monkeypatch.context() as forked:
         forked.setattr("os.getpid", lambda: -1)
