@@ -483,3 +483,37 @@ class TestConfiguration:
     def test_a_token_and_a_body_cannot_both_be_standard_input(self, inspect):
         told = inspect(token(), "--policy", "policy.yaml", "--body", "-")
         assert (told.exit_code, "standard input holds the token" in told.stderr) == (2, True)
+
+
+class TestModelList:
+    @pytest.fixture
+    def of(self, inspect, folder):
+        """Inspects with a configuration that has these deployments."""
+
+        def of(text, infos):
+            models = [{"model_name": "chat", "model_info": info} for info in infos]
+            config = {"model_list": models, "litellm_settings": {"permit_router": block()}}
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
+            told = inspect(text, "--config", "config.yaml", "--body", "body")
+            assert told.exit_code == 0
+            return told.output
+
+        return of
+
+    def test_an_endpoint_that_no_deployment_has_is_named(self, of):
+        output = of(token(), [{"id": "a-1", "endpoint": "a"}, {"id": "c"}])
+        assert "No deployment of the configuration has b; known: a, c." in output
+        assert "403" not in output
+
+    def test_a_set_that_nobody_has_is_said_to_serve_nothing(self, of):
+        output = of(token(), [{"id": "c"}, None])
+        assert "No deployment of the configuration has a, b; known: c." in output
+        assert "every request under it gets 403 not_authorized" in output
+
+    def test_of_known_endpoints_nothing_is_said(self, of):
+        assert "No deployment" not in of(token(), [{"id": "a"}, {"id": "b"}])
+
+    def test_a_configuration_without_a_list_tells_nothing_of_endpoints(self, inspect, folder):
+        config = {"litellm_settings": {"permit_router": block()}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        assert "No deployment" not in inspect(token(), "--config", "config.yaml", "--body", "body").output

@@ -74,7 +74,7 @@ def inspect(  # noqa: PLR0917 - typer makes options of them
             digest = None if raw is None else hashlib.sha256(raw).hexdigest()
             judgement = judge(text, compact, against, now, jwks=jwks, body_sha256=digest)
             case = Case(compact, members, now, judgement.keys, against.snapshot, judgement.trust, raw)
-            lines = verdict(judgement, case, against.snapshot)
+            lines = verdict(judgement, case, against)
     for line in (*describe(compact.header, members, now), "", *lines):
         print(line)
     raise typer.Exit(_code(judgement))

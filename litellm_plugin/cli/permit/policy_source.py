@@ -39,10 +39,12 @@ class Policy:
     Attributes:
         snapshot: The validated policy.
         folder: The folder that relative key files are taken from.
+        endpoints: The endpoints of LiteLLM's model list; None where a policy stands alone.
     """
 
     snapshot: PolicySnapshot
     folder: Path
+    endpoints: frozenset[str] | None = None
 
 
 def read_policy(config: Path | None, policy: Path | None) -> Policy | None:
@@ -58,8 +60,9 @@ def read_policy(config: Path | None, policy: Path | None) -> Policy | None:
     if config is not None and policy is not None:
         raise ConfigurationError("--config and --policy: one of them is expected, not both")
     if config is not None:
-        snapshot = load_policy(_block(config), Flags(), base=config.parent)
-        return Policy(snapshot, config.parent)
+        document = _document(config)
+        snapshot = load_policy(_block(document), Flags(), base=config.parent)
+        return Policy(snapshot, config.parent, _endpoints(document))
     if policy is not None:
         # A file that is named here wins over the one that the environment names.
         flags = Flags().model_copy(update={"policy": None})
@@ -110,13 +113,27 @@ def given_keys(jwks: Path, algorithms: frozenset[str] = SUPPORTED_ALGORITHMS) ->
         ) from error
 
 
-def _block(config: Path) -> object:
+def _document(config: Path) -> Mapping[str, Any]:
     try:
         document = yaml.safe_load(read_bytes(str(config), "the configuration"))
     # ValueError: an impossible date; RecursionError: lists nested thousands deep.
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"--config {str(config)!r} cannot be read as YAML: {error}") from error
-    settings = _mapping(document, str(config)).get("litellm_settings")
+    return _mapping(document, str(config))
+
+
+def _endpoints(document: Mapping[str, Any]) -> frozenset[str] | None:
+    """The names that a permit may authorize; None where the model list is kept elsewhere."""
+    entries = document.get("model_list")
+    if not isinstance(entries, list):
+        return None
+    infos = [entry.get("model_info") for entry in entries if isinstance(entry, Mapping)]
+    names = [info.get("endpoint") or info.get("id") for info in infos if isinstance(info, Mapping)]
+    return frozenset(str(name) for name in names if name)
+
+
+def _block(document: Mapping[str, Any]) -> object:
+    settings = document.get("litellm_settings")
     return _resolved(_mapping(settings, "litellm_settings").get("permit_router"), _BLOCK)
 
 

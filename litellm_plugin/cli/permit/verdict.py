@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from litellm_plugin.cli.permit.expectation import Case, expectation
 from litellm_plugin.cli.permit.judgement import Check, Judgement
@@ -10,12 +10,16 @@ from litellm_plugin.cli.permit.judgement import Check, Judgement
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from litellm_plugin.cli.permit.policy_source import Policy
     from litellm_plugin.errors import PermitRejected
     from litellm_plugin.settings import PolicySnapshot
 
+_MOST_LISTED: Final = 20
 
-def verdict(judgement: Judgement, case: Case, snapshot: PolicySnapshot) -> Iterator[str]:
+
+def verdict(judgement: Judgement, case: Case, policy: Policy) -> Iterator[str]:
     """The lines that say what a router with this policy answers."""
+    snapshot = policy.snapshot
     yield "Checks"
     for check in Check:
         yield f"  {_state(check, judgement, case):12} {_words(check, snapshot)}"
@@ -32,7 +36,24 @@ def verdict(judgement: Judgement, case: Case, snapshot: PolicySnapshot) -> Itera
     else:
         with_body = " with the body that it is bound to" if _waits_for_body(judgement, case) else ""
         yield "Whether an endpoint of its set may serve the request is decided with the request."
+        yield from _unknown(judgement, policy)
         yield f"VALID: the router would admit it{with_body}."
+
+
+def _unknown(judgement: Judgement, policy: Policy) -> Iterator[str]:
+    """What the set names and the configuration has not: a misspelt endpoint is no error, and serves nobody."""
+    if judgement.permit is None or policy.endpoints is None:
+        return
+    named = frozenset(judgement.permit.endpoints)
+    unknown = sorted(named - policy.endpoints)
+    if unknown:
+        yield f"No deployment of the configuration has {', '.join(unknown)}; known: {_listed(policy.endpoints)}."
+    if not named & policy.endpoints:
+        yield "None of its set is known, so every request under it gets 403 not_authorized."
+
+
+def _listed(endpoints: frozenset[str]) -> str:
+    return ", ".join(sorted(endpoints)[:_MOST_LISTED]) + (", …" if len(endpoints) > _MOST_LISTED else "")
 
 
 def signature_verdict(judgement: Judgement, case: Case) -> Iterator[str]:
