@@ -11,6 +11,8 @@ VERSIONS ?= $(LITELLM_VERSIONS)
 # What LiteLLM itself must keep: its names, its routes, and what the enforcement suite tries on it.
 CONTRACT := tests/proxy/test_litellm_contract.py tests/proxy/test_litellm_app.py tests/proxy/test_route_inventory.py
 ENFORCEMENT := tests/enforcement $(CONTRACT)
+# What else starts proxies, on the locked version.
+PROXIED := tests/proxied tests/testing/test_proxy_process.py
 # Faults of the store under load: these run alone.
 CHAOS_TESTS := tests/chaos/test_chaos_store.py tests/chaos/test_chaos_ends.py
 # The enforcement suite is run in two halves of about the same length; the second is whatever is not in the first.
@@ -28,7 +30,7 @@ venv = $(if $(filter $(LOCKED),$(1)),$(VENV),.venv-$(1))
 stamp = $(call venv,$(1))/.installed
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: setup test test-enforcement test-contract run-others run-chaos inventory lint check bench soak chaos demo run lock clean
+.PHONY: setup test test-enforcement test-contract run-proxied run-others run-chaos inventory lint check bench soak chaos demo run lock clean
 
 setup: $(STAMP)
 
@@ -52,11 +54,12 @@ $(STAMP): $(BIN)/uv requirements/dev.txt pyproject.toml
 
 # The enforcement suite on every version; `test` runs the rest beside it, on the locked one. VERSIONS="1.101.6 1.109.1"
 # runs a part; a version without a lock is an error.
+test: FIRST_OF_ALL := run-proxied
 test: ALSO := run-others
 test test-enforcement: $(STAMP) $(foreach version,$(VERSIONS),$(call stamp,$(version)))
 	@mkdir -p $(RUNS) && rm -f $(RUNS)/*.json $(RUNS)/failed
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going --output-sync=target \
-		$(foreach version,$(VERSIONS),$(HALVES:%=run-$(version)-%)) $(ALSO) || touch $(RUNS)/failed
+		$(FIRST_OF_ALL) $(foreach version,$(VERSIONS),$(HALVES:%=run-$(version)-%)) $(ALSO) || touch $(RUNS)/failed
 	@for version in $(VERSIONS); do \
 		echo "Side doors on LiteLLM $$version"; \
 		$(BIN)/python tests/enforcement/battery.py $(HALVES:%=$(RUNS)/$$version-%.json) || touch $(RUNS)/failed; \
@@ -76,8 +79,12 @@ run-%:
 	$(call logged,$*,$(call venv,$(word 1,$(subst -, ,$*)))/bin/python -m pytest \
 		$($(word 2,$(subst -, ,$*))) --battery=$(RUNS)/$*.json)
 
+# These wait for proxies more than they compute, so they go beside what computes.
+run-proxied:
+	$(call logged,proxied,$(BIN)/python -m pytest $(PROXIED))
+
 run-others:
-	$(call logged,others,$(BIN)/python -m pytest tests $(addprefix --ignore=,$(ENFORCEMENT) $(CHAOS_TESTS)))
+	$(call logged,others,$(BIN)/python -m pytest tests $(addprefix --ignore=,$(ENFORCEMENT) $(CHAOS_TESTS) $(PROXIED)))
 
 # Not a part of `test`: a busy machine looks like a store that is lost, and these judge what that does.
 run-chaos: $(STAMP)
