@@ -27,8 +27,8 @@ WORKERS = 8
 # The proxy answers some 50 a second on two cores.
 GIVE_UP_S = 1500.0
 LIFETIME_S = 3600
-# uvicorn's socket holds 2,048 connections that no worker has taken yet. The kernel drops what comes beyond, and resets
-# it a minute later: that says something of the backlog, nothing of the proxy behind it.
+# uvicorn's socket holds 2,048 connections that no worker has taken yet. The kernel drops what comes beyond: that says
+# something of the backlog, nothing of the proxy behind it.
 CONNECTING_AT_ONCE = 200
 MOST_UNTAKEN = 1000
 POLL_S = 0.05
