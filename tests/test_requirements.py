@@ -51,19 +51,20 @@ def test_ci_runs_the_enforcement_suite_on_every_version_and_the_rest_on_one():
     folders = {version: ".venv" if version == LOCKED else f".venv-{version}" for version in VERSIONS}
     halves = {(folder, f"{version}-{half}") for version, folder in folders.items() for half in HALVES}
     assert len(runs) == len(set(runs))
-    assert set(runs) == {*halves, (".venv", "others")}
+    assert set(runs) == {*halves, (".venv", "proxied"), (".venv", "others")}
     for _, run in halves:
         assert f"--battery=.runs/{run}.json" in commands
 
 
 def test_the_halves_and_the_rest_leave_no_test_out():
-    first, second, others, chaos = (
+    first, second, proxied, others, chaos = (
         re.search(rf"-m pytest (.*?) (?:--battery=\S+{half}\S* )?-o cache_dir=\S*{half}", planned(goal))[
             1
         ].split()
         for half, goal in (
             ("first", f"run-{LOCKED}-first"),
             ("second", f"run-{LOCKED}-second"),
+            ("proxied", "run-proxied"),
             ("others", "run-others"),
             ("chaos", "run-chaos"),
         )
@@ -72,7 +73,8 @@ def test_the_halves_and_the_rest_leave_no_test_out():
     assert [part.removeprefix("--ignore=") for part in second if part.startswith("--ignore=")] == first
     enforcement = [part for part in second if not part.startswith("--ignore=")]
     assert "tests/enforcement" in enforcement
-    assert others == ["tests", *(f"--ignore={part}" for part in (*enforcement, *chaos))]
+    assert {path for path in (*proxied, *chaos) if not (ROOT / path).exists()} == set()
+    assert others == ["tests", *(f"--ignore={part}" for part in (*enforcement, *chaos, *proxied))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
