@@ -29,6 +29,7 @@ from litellm_plugin.records import Counters, FileDecisionLog, NullDecisionLog
 from litellm_plugin.routing import load_languages
 from litellm_plugin.settings import Mode
 from litellm_plugin.state import AffinityMemory
+from litellm_plugin.state.store_loop import is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -449,7 +450,7 @@ class Runtime:
                 await self._round()
             except Exception:
                 self.log.exception("The background task failed; it goes on")
-            if _is_ending():
+            if is_cancelled():
                 return
             await asyncio.sleep(self.shared.pause_s())
 
@@ -536,12 +537,6 @@ def _tasks() -> int | None:
         return len(asyncio.all_tasks())
     except RuntimeError:
         return None
-
-
-def _is_ending() -> bool:
-    """Whether this task was told to end; redis-py 8.1 turns some cancellations into errors of its own."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _instance() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from litellm_plugin.errors import StoreUnavailable
+from litellm_plugin.state.store_loop import is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -99,15 +100,9 @@ async def _until_answered(operation: Callable[[], Awaitable[_Answer]]) -> _Answe
         try:
             return await operation()
         except StoreUnavailable as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise asyncio.CancelledError from error
             is_over = tries >= LEAST_TRIES and loop.time() >= end_s
             if not error.is_silent or is_over or tries == MOST_TRIES:
                 raise
         await asyncio.sleep(PAUSE_S)
-
-
-def _is_cancelled() -> bool:
-    """Whether this task was told to end; redis-py 8.1 turns some cancellations into errors of its own."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -113,6 +113,12 @@ class StoreLoop:
         return self._loop
 
 
+def is_cancelled() -> bool:
+    """Whether this task was told to end; redis-py 8.1 turns some cancellations into errors of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _is_done_soon(work: asyncio.Future[Any]) -> bool:
     await asyncio.wait({work}, timeout=_STUCK_S)
     return work.done()

@@ -23,6 +23,7 @@ from litellm_plugin.permit import (
     secret_keys,
 )
 from litellm_plugin.permit.keys import MAX_KEY_DOCUMENT_BYTES
+from litellm_plugin.proxy.selfcheck import declared_endpoints
 from litellm_plugin.settings import Flags, IssuerBlock, PolicySnapshot, load_policy
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Policy:
     Attributes:
         snapshot: The validated policy.
         folder: The folder that relative key files are taken from.
-        endpoints: The endpoints of LiteLLM's model list; None where a policy stands alone.
+        endpoints: The endpoints of LiteLLM's model list; None where it has none, or a policy stands alone.
     """
 
     snapshot: PolicySnapshot
@@ -62,7 +63,7 @@ def read_policy(config: Path | None, policy: Path | None) -> Policy | None:
     if config is not None:
         document = _document(config)
         snapshot = load_policy(_block(document), Flags(), base=config.parent)
-        return Policy(snapshot, config.parent, _endpoints(document))
+        return Policy(snapshot, config.parent, frozenset(declared_endpoints(document)) or None)
     if policy is not None:
         # A file that is named here wins over the one that the environment names.
         flags = Flags().model_copy(update={"policy": None})
@@ -120,16 +121,6 @@ def _document(config: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"--config {str(config)!r} cannot be read as YAML: {error}") from error
     return _mapping(document, str(config))
-
-
-def _endpoints(document: Mapping[str, Any]) -> frozenset[str] | None:
-    """The names that a permit may authorize; None where the model list is kept elsewhere."""
-    entries = document.get("model_list")
-    if not isinstance(entries, list):
-        return None
-    infos = [entry.get("model_info") for entry in entries if isinstance(entry, Mapping)]
-    names = [info.get("endpoint") or info.get("id") for info in infos if isinstance(info, Mapping)]
-    return frozenset(str(name) for name in names if name)
 
 
 def _block(document: Mapping[str, Any]) -> object:
